@@ -1,0 +1,265 @@
+"""The nouns. All frozen, none knows how it is made or where it goes.
+
+A `Request` becomes `Client`, `Agent` and `Route`; those become a `Decision`; the edge turns a
+decision into a `Reply`, and what happened into a `Record`. Tuples where they are made for every
+request (a named tuple costs a third of a frozen dataclass), dataclasses where they are made at load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+RouteClass = str
+"""One of ROUTE_CLASSES: what a URL is on a music platform."""
+
+ROUTE_CLASSES: tuple[RouteClass, ...] = (
+    "page",
+    "api",
+    "media",
+    "manifest",
+    "artwork",
+    "lyrics",
+    "feed",
+    "federation",
+    "embed",
+    "search",
+    "static",
+    "directive",
+)
+
+PURPOSES: tuple[str, ...] = (
+    "train-ai",  # IETF AIPREF vocabulary: change the parameters of a generative model
+    "ai-use",  # IETF AIPREF: feed a generative model (answers, grounding, transcription)
+    "search",  # IETF AIPREF: find works and send people to them
+    "assistant",  # fetches because a person asked an AI product to, at that moment
+    "agent",  # acts in a browser for a person
+    "archive",
+    "preview",  # link cards in chats and social networks
+    "feed",  # polls RSS, podcast directories
+    "seo",
+    "monitoring",
+    "ads",
+    "security",
+    "player",  # plays music or podcasts for somebody
+    "browser",
+    "tool",  # HTTP libraries, download tools, rippers, headless browsers
+)
+
+CATEGORIES: tuple[str, ...] = (
+    "ai-train",
+    "ai-search",
+    "ai-assistant",
+    "ai-agent",
+    "ai-dataset",
+    "ai-audio",
+    "ai-other",
+    "search",
+    "seo",
+    "archive",
+    "preview",
+    "feed",
+    "monitoring",
+    "ads",
+    "security",
+    "player",
+    "browser",
+    "device",
+    "library",
+    "tool",
+    "headless",
+    "ripper",
+    "declared-unknown",
+    "unknown",
+)
+
+ACTIONS: tuple[str, ...] = ("allow", "label", "throttle", "block")
+"""What a rule may say in `then:`. All but `label` are final."""
+
+
+class Identity(StrEnum):
+    """Whether the claim in the User-Agent is true, as far as anybody can know at this moment."""
+
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+    SPOOFED = "spoofed"
+    UNKNOWN = "unknown"
+
+
+class Mode(StrEnum):
+    """`observe` decides and records; `enforce` also acts."""
+
+    OBSERVE = "observe"
+    ENFORCE = "enforce"
+
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Header lines in the order they came; names in any case, duplicates kept."""
+
+
+class Request(NamedTuple):
+    """The facts of one HTTP request, as they were on the wire.
+
+    `target` is the path exactly as sent, percent-encoding kept, without query; `query` excludes the `?`.
+    `peer` is the address at the other end of the socket, or None (unix socket). `time_s` is wall time.
+    `path` is a second spelling of the path when a server hands over a decoded one that may differ.
+    """
+
+    method: str
+    target: bytes
+    query: bytes
+    headers: Headers
+    peer: str | None
+    time_s: float
+    websocket: bool = False
+    path: str | None = None
+
+
+class Client(NamedTuple):
+    """The party the network lets us tell apart.
+
+    `address` is canonical text ("203.0.113.9", "2001:db8::1"), or "" when there is none to be known.
+    `key` is what limits count on: the address for IPv4, the /64 for IPv6, b"?" when unknown, so that
+    no missing address ever skips a check.
+    """
+
+    address: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How a claim can be checked. `kind` is one of ip-json, ip-html, rdns, web-bot-auth, none."""
+
+    kind: str
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What a request claims to be: one entry of the catalogue. Facts only, no verdicts.
+
+    `product_token` is matched in the User-Agent; `robots_token` is the name in robots.txt ("" = it has none).
+    `match` says how the token is found, see `classify.py`.
+    """
+
+    name: str
+    product_token: str
+    robots_token: str
+    operator: str
+    category: str
+    purposes: tuple[str, ...]
+    match: str = "token"
+    verification: tuple[Verification, ...] = ()
+    docs: str = ""
+    respects_robots: str = "unknown"
+    samples: tuple[str, ...] = ()
+    not_samples: tuple[str, ...] = ()
+
+
+UNKNOWN_AGENT = Agent("unknown", "", "", "", "unknown", ())
+"""No claim that the catalogue knows. Not an exemption, and not an accusation."""
+
+
+class Browser(NamedTuple):
+    """What ua-parser calls the User-Agent: family and major version, "" when it has no name for it."""
+
+    family: str
+    version: str
+
+
+class Route(NamedTuple):
+    """What is asked for: a class, and the readings of the path that led to it (first = canonical)."""
+
+    route_class: RouteClass
+    readings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A GCRA limit: `count` requests per `window_s` seconds sustained, `burst` at once.
+
+    In any window of W seconds at most floor(W / emission_s) + burst requests are admitted.
+    """
+
+    name: str
+    count: int
+    window_s: float
+    burst: int
+    key: tuple[str, ...] = ("client",)
+
+    @property
+    def emission_s(self) -> float:
+        """Seconds between two requests at the sustained rate (GCRA's T)."""
+        return self.window_s / self.count
+
+
+class Admission(NamedTuple):
+    """What a store answered for one request under one limit.
+
+    `remaining` requests could follow at once. `retry_after_s` is 0.0 when allowed, else the time until the
+    next request would be. `shared` says whether the whole fleet was asked or only this worker.
+    """
+
+    allowed: bool
+    remaining: int
+    retry_after_s: float
+    shared: bool
+
+
+class Decision(NamedTuple):
+    """What is to be done with one request, and why. `action` is what enforcing would do."""
+
+    action: str
+    rule: str
+    mode: Mode
+    reason: str
+    agent: Agent
+    identity: Identity
+    route_class: RouteClass
+    limit: Limit | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def enforced(self) -> bool:
+        """True when this decision keeps the request from its answer (or makes it wait its turn)."""
+        return self.mode is Mode.ENFORCE and self.action not in ("allow", "label")
+
+
+class Reply(NamedTuple):
+    """An answer the guard makes itself; `headers` are complete but for framing."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Record(NamedTuple):
+    """What happened to one request, for logs and for the live table. Times in seconds."""
+
+    time_s: float
+    id: str
+    decision: Decision
+    client: str
+    method: str
+    target: str
+    status: int
+    body_bytes: int
+    duration_s: float
+    admission: Admission | None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Who publishes, how to reach them, and which hops in front are ours."""
+
+    name: str
+    contact: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    client_ip_header: str = "x-forwarded-for"
+    case_sensitive: bool = False
+    strip_prefixes: tuple[str, ...] = ()
+    sitemap: str = ""
+    published_networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
