@@ -102,18 +102,17 @@ Headers = tuple[tuple[bytes, bytes], ...]
 class Request(NamedTuple):
     """The facts of one HTTP request, as they were on the wire.
 
-    `target` is the path exactly as sent, percent-encoding kept, without query; `query` excludes the `?`.
-    `peer` is the address at the other end of the socket, or None (unix socket). `time_s` is wall time.
-    `path` is a second spelling of the path when a server hands over a decoded one that may differ.
+    `target` is the path exactly as sent, percent-encoding kept, without query. `user_agent` holds every
+    User-Agent line, joined by newlines; `forwarded` the lines of the configured client-address header.
+    `peer` is the address at the other end of the socket, or None (unix socket). `path` is a second spelling
+    of the path, for servers that hand over a decoded one which may differ.
     """
 
     method: str
     target: bytes
-    query: bytes
-    headers: Headers
+    user_agent: bytes
     peer: str | None
-    time_s: float
-    websocket: bool = False
+    forwarded: tuple[bytes, ...] = ()
     path: str | None = None
 
 
@@ -122,11 +121,12 @@ class Client(NamedTuple):
 
     `address` is canonical text ("203.0.113.9", "2001:db8::1"), or "" when there is none to be known.
     `key` is what limits count on: the address for IPv4, the /64 for IPv6, b"?" when unknown, so that
-    no missing address ever skips a check.
+    no missing address ever skips a check. `prefix` is the neighbourhood: /24 or /48, packed.
     """
 
     address: str
     key: bytes
+    prefix: bytes = b"?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,11 @@ class Admission(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What is to be done with one request, and why. `action` is what enforcing would do."""
+    """What is to be done with one request, and why. `action` is what enforcing would do.
+
+    Beside the policy's actions there are two of the guard's own: `serve` (a directive file, named in `file`)
+    and `reject` (no safe reading). `observed` names rules on trial that would have acted.
+    """
 
     action: str
     rule: str
@@ -221,6 +225,8 @@ class Decision(NamedTuple):
     route_class: RouteClass
     limit: Limit | None = None
     labels: tuple[str, ...] = ()
+    observed: tuple[str, ...] = ()
+    file: str = ""
 
     @property
     def enforced(self) -> bool:
@@ -259,6 +265,8 @@ class Site:
     contact: str = ""
     trusted_proxies: tuple[str, ...] = ()
     client_ip_header: str = "x-forwarded-for"
+    trusted_hops: int = 0
+    trust_unix: bool = False
     case_sensitive: bool = False
     strip_prefixes: tuple[str, ...] = ()
     sitemap: str = ""

@@ -1,0 +1,272 @@
+"""The walk of a request. Read this first.
+
+    identify  -> Client      whose request it is          memoised by peer and forwarded lines
+    classify  -> Agent       what it says it is           memoised by User-Agent
+    readings  -> Route(s)    what it asks for             memoised with the decision
+    verify    -> Identity    whether the claim is true
+    decide    -> Decision    what the policy says         memoised by everything it can depend on
+    admit     -> Admission   whether a limit has room     the store, only for `throttle`
+    refuse    -> Reply       the answer instead of the site's
+    settle                   what happened, for whoever records
+
+No clock, network or chance here but those handed in; the edges (`middleware.py`, `proxy/`) do the I/O.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from asyncio import Future
+from collections.abc import Callable
+from functools import partial
+
+from guard.actions import TABLE
+from guard.classify import Catalogue
+from guard.directives import render_files, render_headers
+from guard.errors import TargetError
+from guard.identify import TrustedHops, identify
+from guard.load import shipped_catalogue
+from guard.memo import Memo
+from guard.model import (
+    UNKNOWN_AGENT,
+    Admission,
+    Agent,
+    Client,
+    Decision,
+    Headers,
+    Identity,
+    Limit,
+    Mode,
+    Record,
+    Reply,
+    Request,
+)
+from guard.policy import Policy, Step, Verdict, decide, strictest, trace
+from guard.protocols import Recorder, Store
+from guard.readings import Readings, read_path, read_target
+from guard.replies import NO_STORE, refuse
+from guard.stores.memory import MemoryStore
+from guard.verify import read_published, verify
+
+_MEMO_BYTES = 1024
+"""Longer targets and User-Agents are decided anew each time: a table of them would be an attacker's to fill."""
+
+Standing = tuple[Client, tuple[str, ...], tuple[str, ...]]
+"""A client, the policy's networks that hold it, and the agents whose published networks do."""
+
+
+def _new_id() -> str:
+    return secrets.token_hex(6)
+
+
+class Guard:
+    """One policy at work. Share one among all requests of a process; replace it whole to change the policy."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        store: Store | None = None,
+        catalogue: Catalogue | None = None,
+        record: Recorder | None = None,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = _new_id,
+    ) -> None:
+        self.policy = policy
+        self.catalogue = catalogue or shipped_catalogue()
+        self.store: Store = store or MemoryStore()
+        self.record = record
+        self.clock = clock
+        self.new_id = new_id
+        self.trusted = TrustedHops(
+            policy.site.trusted_proxies,
+            policy.site.client_ip_header,
+            policy.site.trusted_hops,
+            policy.site.trust_unix,
+        )
+        self.files: dict[str, Reply] = render_files(policy, self.catalogue)
+        self.headers: Headers = render_headers(policy.preferences)
+        self.tally: dict[tuple[str, Mode], int] = {}
+        self._published = read_published(policy.site.published_networks)
+        self._standings: Memo[tuple[str | None, tuple[bytes, ...]], Standing] = Memo(16_384)
+        self._agents: Memo[bytes, Agent] = Memo(4_096)
+        self._decisions: Memo[tuple[object, ...], Decision] = Memo(8_192)
+
+    # -- the steps ---------------------------------------------------------------------------------------
+
+    def stand(self, peer: str | None, forwarded: tuple[bytes, ...]) -> Standing:
+        """Who the client is and which known networks hold it."""
+        standing = self._standings.get((peer, forwarded))
+        if standing is None:
+            client = identify(peer, forwarded, self.trusted)
+            inside = tuple(
+                name
+                for name, networks in self._published.items()
+                if networks and verify(_named(name), client.address, self._published) is Identity.VERIFIED
+            )
+            standing = (client, self.policy.networks_of(client.address), inside)
+            if len(forwarded) <= 4 and sum(map(len, forwarded)) <= 256:
+                self._standings.keep((peer, forwarded), standing)
+        return standing
+
+    def name_agent(self, user_agent: bytes) -> Agent:
+        agent = self._agents.get(user_agent)
+        if agent is None:
+            agent = self.catalogue.find(user_agent)
+            if len(user_agent) <= _MEMO_BYTES:
+                self._agents.keep(user_agent, agent)
+        return agent
+
+    def consider(self, request: Request) -> tuple[Client, Decision]:
+        """The client and the decision on one request. Never raises: what cannot be read is a decision, too."""
+        client, networks, inside = self.stand(request.peer, request.forwarded)
+        key = (request.target, request.user_agent, request.method, request.path, networks, inside)
+        decision = self._decisions.get(key)
+        if decision is None:
+            decision = self._decide(request, client, networks)
+            if len(request.target) <= _MEMO_BYTES and len(request.user_agent) <= _MEMO_BYTES:
+                self._decisions.keep(key, decision)
+        return client, decision
+
+    def _decide(self, request: Request, client: Client, networks: tuple[str, ...]) -> Decision:
+        agent = self.name_agent(request.user_agent)
+        identity = verify(agent, client.address, self._published)
+        try:
+            readings = self.read(request)
+        except TargetError as error:
+            return Decision("reject", "", Mode.ENFORCE, error.reason, agent, identity, "page")
+        if readings.canonical in self.files:
+            return Decision("serve", "", Mode.ENFORCE, "", agent, identity, "directive", file=readings.canonical)
+        verdict = strictest(
+            decide(self.policy, self.policy.evidence(agent, identity, reading, request.method, networks))
+            for reading in readings.all
+        )
+        return self._as_decision(verdict, agent, identity)
+
+    def read(self, request: Request) -> Readings:
+        """All readings of the request's target, and of the server's own spelling of it. Raises TargetError."""
+        site = self.policy.site
+        reader = partial(read_target, case_sensitive=site.case_sensitive, strip_prefixes=site.strip_prefixes)
+        if request.method in ("CONNECT", "TRACE"):
+            raise TargetError(f"method {request.method}")
+        readings = reader(request.target)
+        if request.path is None:
+            return readings
+        other = read_path(request.path, case_sensitive=site.case_sensitive, strip_prefixes=site.strip_prefixes)
+        both = dict.fromkeys((*readings.all, *other.all))
+        return Readings(readings.canonical if readings.canonical == other.canonical else "", tuple(both))
+
+    def _as_decision(self, verdict: Verdict, agent: Agent, identity: Identity) -> Decision:
+        rule = verdict.rule
+        mode = Mode.OBSERVE if self.policy.mode is Mode.OBSERVE else Mode.ENFORCE
+        return Decision(
+            action=verdict.action,
+            rule=rule.name if rule else "default",
+            mode=mode,
+            reason=rule.reason if rule else "",
+            agent=agent,
+            identity=identity,
+            route_class=verdict.route_class,
+            limit=rule.limit if rule else None,
+            labels=verdict.labels,
+            observed=tuple(watching.name for watching in verdict.observed),
+        )
+
+    def admit(self, client: Client, decision: Decision) -> Admission | Future[Admission] | None:
+        """Ask the limit of a `throttle` decision for one request; None when there is none to ask."""
+        limit = decision.limit
+        if limit is None:
+            return None
+        return self.store.take(limit, limit_key(limit, client, decision.agent, self.policy.site.name))
+
+    def answer(
+        self, decision: Decision, admission: Admission | None, accept: bytes, decision_id: str
+    ) -> Reply | None:
+        """The guard's own answer, or None to let the request through."""
+        if decision.action == "serve":
+            return self.files[decision.file]
+        if decision.action == "reject":
+            return self.reject(400, decision_id, decision)
+        if decision.mode is Mode.OBSERVE:
+            return None
+        return TABLE[decision.action](self.policy.site, decision, admission, accept, decision_id, self.headers)
+
+    def reject(self, status: int, decision_id: str, decision: Decision | None = None) -> Reply:
+        """A refusal of what cannot be read; says nothing of the request, nor of what was wrong with it."""
+        plain = (decision or REJECTED)._replace(reason="", route_class="api")
+        return refuse(self.policy.site, status, plain, b"", decision_id, self.headers)
+
+    def count(self, decision: Decision) -> None:
+        """The whole of settling when nobody records: one number for each action and mode."""
+        slot = (decision.action, decision.mode)
+        self.tally[slot] = self.tally.get(slot, 0) + 1
+
+    def settle(
+        self,
+        request: Request,
+        client: Client,
+        decision: Decision,
+        admission: Admission | None,
+        decision_id: str,
+        status: int,
+        body_bytes: int,
+        duration_s: float,
+    ) -> None:
+        """Count and record what happened."""
+        self.count(decision)
+        if self.record is not None:
+            target = request.target.decode("latin-1")
+            self.record(
+                Record(
+                    self.clock(),
+                    decision_id,
+                    decision,
+                    client.address,
+                    request.method,
+                    target,
+                    status,
+                    body_bytes,
+                    duration_s,
+                    admission,
+                )
+            )
+
+    # -- for people --------------------------------------------------------------------------------------
+
+    def trace(self, request: Request) -> tuple[tuple[str, tuple[Step, ...]], ...]:
+        """Each reading with every rule and why it matched or not, for `guard explain`. Raises TargetError."""
+        client, networks, _ = self.stand(request.peer, request.forwarded)
+        agent = self.name_agent(request.user_agent)
+        identity = verify(agent, client.address, self._published)
+        return tuple(
+            (
+                reading,
+                trace(self.policy, self.policy.evidence(agent, identity, reading, request.method, networks)),
+            )
+            for reading in self.read(request).all
+        )
+
+
+REJECTED = Decision("reject", "", Mode.ENFORCE, "", UNKNOWN_AGENT, Identity.UNKNOWN, "api")
+"""What the edges use for a request that never became one."""
+
+UNANSWERED: Headers = NO_STORE
+"""Headers of the edges' own errors (502, 504)."""
+
+
+def limit_key(limit: Limit, client: Client, agent: Agent, site: str) -> bytes:
+    """What one request counts under: the parts that the limit names, each with its length, so none can be forged."""
+    if limit.key == ("client",):
+        return client.key
+    parts = {
+        "client": client.key,
+        "prefix": client.prefix,
+        "agent": agent.name.encode(),
+        "operator": agent.operator.encode(),
+        "site": site.encode(),
+    }
+    return b"".join(b"%d:%b" % (len(parts[name]), parts[name]) for name in limit.key)
+
+
+def _named(name: str) -> Agent:
+    return Agent(name, "", "", "", "search", ())

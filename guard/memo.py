@@ -1,0 +1,37 @@
+"""A bounded table for things worth keeping: two generations of a dict, no bookkeeping on a hit.
+
+What is asked for stays; when the young generation is full, the old one is forgotten whole. At most twice
+`capacity` entries live at once, whoever chooses the keys.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Memo(Generic[K, V]):
+    __slots__ = ("_old", "_young", "capacity", "evicted")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.evicted = 0
+        self._young: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        found = self._young.get(key)
+        if found is None and (found := self._old.get(key)) is not None:
+            self.keep(key, found)
+        return found
+
+    def keep(self, key: K, value: V) -> None:
+        if len(self._young) >= self.capacity:
+            self.evicted += len(self._old)
+            self._old, self._young = self._young, {}
+        self._young[key] = value
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)

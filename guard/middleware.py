@@ -1,0 +1,234 @@
+"""The guard inside an ASGI application: scope -> Request, Reply -> ASGI messages.
+
+The law: `http` and `websocket` scopes are judged, `lifespan` passes, anything else is refused. The decision is
+made from the scope's own bytes, never from a rebuilt URL or from the router. Streaming is untouched: messages
+pass one by one, and only response heads are added to.
+
+Source: ASGI HTTP and WebSocket message format 2.5, with the WebSocket Denial Response extension.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+from guard.directives import content_usage
+from guard.engine import Guard
+from guard.hosts import is_host
+from guard.memo import Memo
+from guard.model import Admission, Client, Decision, Headers, Reply, Request
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log = logging.getLogger("guard.middleware")
+_DONE = "guard.done"
+
+
+class GuardMiddleware:
+    """`GuardMiddleware(app, guard)`: wrap the whole application, outside of every other middleware."""
+
+    def __init__(self, app: App, guard: Guard) -> None:
+        self.app = app
+        self.guard = guard
+        self._header = guard.trusted.header if guard.trusted.networks or guard.trusted.trust_unix else b""
+        self._ours = frozenset(name for name, _ in guard.headers)
+        self._added = list(guard.headers)
+        self._hosts: Memo[bytes, bool] = Memo(256)
+        self._warned = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        if kind not in ("http", "websocket"):
+            raise ValueError(f"the guard cannot judge a scope of type {kind!r}")
+        if _DONE in scope:  # mounted twice: one judgement, one token
+            await self.app(scope, receive, send)
+            return
+        scope[_DONE] = True
+        guard = self.guard
+        user_agent = b""
+        forwarded: tuple[bytes, ...] = ()
+        host: bytes | None = None
+        for name, value in scope["headers"]:
+            if name == b"user-agent":
+                user_agent = b"%b\n%b" % (user_agent, value) if user_agent else value
+            elif name == b"host":
+                host = value if host is None else b","
+            elif name == self._header:
+                forwarded += (value,)
+        peer = scope.get("client")
+        path = scope["path"]
+        request = Request(
+            scope.get("method", "GET"),
+            scope.get("raw_path") or quote(path, safe="/!$&'()*+,;=:@-._~").encode("ascii"),
+            user_agent,
+            peer[0] if peer else None,
+            forwarded,
+            path,
+        )
+        if peer and peer[1] == 0 and not self._warned:
+            self._warn_rewritten()
+        client, decision = guard.consider(request)
+        if host is not None and not self._is_host(host):
+            decision = decision._replace(action="reject", limit=None)
+        action = decision.action
+        if action == "allow" and guard.record is None:
+            await self.app(scope, receive, self._stating(scope, send))
+            guard.count(decision)
+            return
+        admission: Admission | None = None
+        if decision.limit is not None:
+            asked = guard.admit(client, decision)
+            admission = asked if asked is None or isinstance(asked, Admission) else await asked
+        await self._carry_out(scope, receive, send, request, client, decision, admission)
+
+    async def _carry_out(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request: Request,
+        client: Client,
+        decision: Decision,
+        admission: Admission | None,
+    ) -> None:
+        """The slower road: an answer of our own, or an answer that is recorded."""
+        guard = self.guard
+        started = guard.clock()
+        decision_id = guard.new_id()
+        status, body_bytes = 0, 0
+
+        async def count(message: Message) -> None:
+            nonlocal status, body_bytes
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif message["type"] == "http.response.body":
+                body_bytes += len(message.get("body", b""))
+            elif message["type"] == "websocket.accept":
+                status = 101
+            await send(message)
+
+        reply = guard.answer(decision, admission, _accept(scope["headers"]), decision_id)
+        try:
+            if reply is None:
+                await self.app(scope, receive, self._stating(scope, count))
+            elif scope["type"] == "websocket":
+                await _deny_websocket(scope, receive, count, reply)
+                status = reply.status
+            else:
+                await _send_reply(scope["method"], scope["headers"], count, reply)
+        finally:
+            guard.settle(
+                request, client, decision, admission, decision_id, status, body_bytes, guard.clock() - started
+            )
+
+    def _stating(self, scope: Scope, send: Send) -> Send:
+        """`send` that adds the directive headers to the head of every answer and takes the place of the site's own."""
+        added, ours = self._added, self._ours
+
+        def state(message: Message) -> Awaitable[None]:
+            kind = message["type"]
+            if kind == "http.response.start" or kind == "websocket.accept":
+                headers = list(message.get("headers", ()))
+                for name, _ in headers:
+                    if name in ours:
+                        headers = _without(headers, ours, added)
+                        break
+                else:
+                    headers += added
+                message["headers"] = headers
+            return send(message)
+
+        return state
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass through; the store opens before the application starts and closes after it has stopped."""
+        store = self.guard.store
+
+        async def opening() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await store.open()
+            return message
+
+        async def closing(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await store.close()
+            await send(message)
+
+        await self.app(scope, opening, closing)
+
+    def _is_host(self, host: bytes) -> bool:
+        known = self._hosts.get(host)
+        if known is None:
+            known = is_host(host)
+            self._hosts.keep(host[:256], known)
+        return known
+
+    def _warn_rewritten(self) -> None:
+        self._warned = True
+        _log.warning(
+            "G-PROXYHDR: the server has already rewritten the client address (port 0). "
+            "Start uvicorn with --no-proxy-headers; the guard reads forwarding headers itself."
+        )
+
+
+def _accept(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b",".join([value for name, value in headers if name == b"accept"])
+
+
+def _without(headers: list[tuple[bytes, bytes]], ours: frozenset[bytes], added: list[tuple[bytes, bytes]]) -> Any:
+    """The site's headers with our statements in place of its own; usage preferences combined, never loosened."""
+    theirs = [value.decode("latin-1") for name, value in headers if name == b"content-usage"]
+    kept = [header for header in headers if header[0] not in ours or header[0] == b"x-robots-tag"]
+    for name, value in added:
+        if name == b"content-usage" and theirs:
+            value = content_usage.combine(value.decode(), theirs).encode("latin-1")
+        kept.append((name, value))
+    return kept
+
+
+async def _send_reply(method: str, request_headers: Headers, send: Send, reply: Reply) -> None:
+    """One of our own answers; 304 when the client has this very directive file (RFC 9110 13.1.2)."""
+    status, body = reply.status, reply.body
+    headers = list(reply.headers)
+    if status == 200 and method not in ("GET", "HEAD"):
+        status, body = 405, b""
+        headers = [(b"allow", b"GET, HEAD"), (b"cache-control", b"no-store")]
+    elif status == 200 and matches_etag(reply, request_headers):
+        status, body = 304, b""
+    if status != 304:
+        headers.append((b"content-length", b"%d" % len(body)))
+    if method == "HEAD":
+        body = b""
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def matches_etag(reply: Reply, request_headers: Headers) -> bool:
+    """Does If-None-Match name the reply's strong ETag?"""
+    wanted = next((value for name, value in reply.headers if name == b"etag"), None)
+    if wanted is None:
+        return False
+    named = [value for name, value in request_headers if name.lower() == b"if-none-match"]
+    tags = [tag.strip().removeprefix(b"W/") for line in named for tag in line.split(b",")]
+    return wanted in tags or b"*" in tags
+
+
+async def _deny_websocket(scope: Scope, receive: Receive, send: Send, reply: Reply) -> None:
+    await receive()  # the server hands over websocket.connect first
+    if "websocket.http.response" in scope.get("extensions", {}):
+        status = reply.status if reply.status != 200 else 403
+        headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": reply.body})
+    else:
+        await send({"type": "websocket.close", "code": 1008})

@@ -1,0 +1,307 @@
+"""Message heads: what a request must be like to be passed on, and how heads are written again.
+
+The law: framing is ours. What arrives is parsed by llhttp, checked here for what llhttp lets pass, and written
+anew: hop-by-hop fields stay behind, names, order and duplicates of everything else are kept, the target goes on
+as the very bytes that were judged.
+
+Sources: RFC 9110 sections 7.2, 7.6; RFC 9112 sections 3.2, 6, 7.1, 9.6; RFC 7239.
+"""
+
+from __future__ import annotations
+
+import http
+import re
+
+from guard.directives import content_usage
+from guard.hosts import is_host
+from guard.identify import TrustedHops
+from guard.model import Headers, Reply
+
+MAX_HEAD_BYTES = 32 * 1024
+MAX_TARGET_BYTES = 8 * 1024
+MAX_FIELDS = 200
+
+NO_BODY, COUNTED, CHUNKED, UNTIL_CLOSE = range(4)
+"""How a body ends: there is none, after Content-Length bytes, by chunks, or with the connection."""
+
+_HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade proxy-authorization "
+    b"proxy-authenticate http2-settings".split()
+)
+_NEVER_FORWARDED = frozenset(
+    b"x-original-url x-rewrite-url x-original-uri x-override-url x-accel-redirect x-envoy-original-path "
+    b"x-http-method-override x-method-override expect content-length via".split()
+)
+_FORWARDING = frozenset(
+    b"x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-forwarded-prefix x-forwarded-uri "
+    b"x-forwarded-server x-forwarded-method x-real-ip forwarded".split()
+)
+_CONNECTION_TOKENS = frozenset(b"close keep-alive upgrade te http2-settings".split())
+_NOT_NOMINABLE = re.compile(
+    rb"(?:host|via|date|range|cookie|expect|origin|referer|user-agent|authorization|forwarded|set-cookie"
+    rb"|(?:x-forwarded|x-guard|x-real|x-request|content|accept|if|sec|signature|transfer|cache|cf)-[a-z-]++"
+    rb"|signature)"
+)
+_AUTHORITY_FORM = re.compile(rb"https?+://([^/?#]*+)(.*+)", re.IGNORECASE | re.DOTALL)
+_DIGITS = re.compile(rb"[0-9]{1,18}")
+_ABSENT: tuple[bytes, ...] = ()
+
+REASONS = {status.value: status.phrase.encode() for status in http.HTTPStatus}
+
+
+class BadRequest(Exception):
+    """What arrived cannot be passed on; `status` is the answer, and the connection closes."""
+
+    def __init__(self, status: int, why: str) -> None:
+        self.status = status
+        super().__init__(why)
+
+
+class RequestHead:
+    """One checked request head. Shared by every request whose head has the same bytes."""
+
+    __slots__ = (
+        "accept",
+        "body_bytes",
+        "expects_continue",
+        "forwarded",
+        "framing",
+        "headers",
+        "keep_alive",
+        "method",
+        "prefix",
+        "query",
+        "target",
+        "user_agent",
+        "version_10",
+        "websocket",
+    )
+
+    def __init__(self, method: bytes, url: bytes, version: str, headers: Headers, keep_alive: bool, hop: bytes) -> None:
+        """`hop` is the header (lower case) that trusted hops write. Raises BadRequest."""
+        if version not in ("1.1", "1.0"):
+            raise BadRequest(505, f"version {version}")
+        if len(headers) > MAX_FIELDS:
+            raise BadRequest(431, "too many fields")
+        self.method = method.decode("ascii")
+        self.version_10 = version == "1.0"
+        self.headers = headers
+        self.keep_alive = keep_alive
+        fields = _gather(headers)
+        host = fields.get(b"host", _ABSENT)
+        if len(host) != 1 or not is_host(host[0]):
+            raise BadRequest(400, "needs exactly one well-formed Host")
+        self.target, self.query = _origin_form(url, host[0])
+        self.framing, self.body_bytes = _request_framing(fields, self.version_10)
+        connection = _connection_tokens(fields.get(b"connection", _ABSENT))
+        self.websocket = (
+            b"upgrade" in connection
+            and fields.get(b"upgrade", _ABSENT) == (b"websocket",)
+            and len(fields.get(b"sec-websocket-key", _ABSENT)) == 1
+            and method == b"GET"
+            and self.framing == NO_BODY
+            and not self.version_10
+        )
+        expect = fields.get(b"expect", _ABSENT)
+        if expect and (len(expect) != 1 or expect[0].lower() != b"100-continue"):
+            raise BadRequest(417, "unknown expectation")
+        self.expects_continue = bool(expect) and not self.version_10
+        self.user_agent = b"\n".join(fields.get(b"user-agent", _ABSENT))
+        self.accept = b",".join(fields.get(b"accept", _ABSENT))
+        self.forwarded = fields.get(hop, _ABSENT) if hop else _ABSENT
+        self.prefix: bytes | None = None
+
+    def for_upstream(self, trusted: bool) -> bytes:
+        """The head as it goes on, up to the forwarding fields that depend on the connection (no empty line yet)."""
+        if self.prefix is None:
+            self.prefix = self._write(trusted)
+        return self.prefix
+
+    def _write(self, trusted: bool) -> bytes:
+        nominated = _connection_tokens([value for name, value in self.headers if name.lower() == b"connection"])
+        out = [b"%b %b HTTP/1.1\r\n" % (self.method.encode("ascii"), self.target + self.query)]
+        via = [value for name, value in self.headers if name.lower() == b"via"]
+        for name, value in self.headers:
+            lower = name.lower()
+            if lower in _HOP_BY_HOP or lower in _NEVER_FORWARDED or lower in nominated:
+                continue
+            if b"_" in name or b"." in name or lower.startswith(b"x-guard-"):
+                continue  # aliases that some servers read as the same name, and our own words
+            if lower in _FORWARDING and (not trusted or lower == b"x-forwarded-for"):
+                continue
+            out.append(b"%b: %b\r\n" % (name, value))
+        if self.framing == COUNTED:
+            out.append(b"Content-Length: %d\r\n" % self.body_bytes)
+        elif self.framing == CHUNKED:
+            out.append(b"Transfer-Encoding: chunked\r\n")
+        if self.websocket:
+            out.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+        out.append(b"Via: %b\r\n" % b", ".join([*via, b"1.0 guard" if self.version_10 else b"1.1 guard"]))
+        return b"".join(out)
+
+    def forwarded_for(self) -> list[bytes]:
+        """The X-Forwarded-For lines as they came."""
+        return [value for name, value in self.headers if name.lower() == b"x-forwarded-for"]
+
+
+def forwarding_fields(head: RequestHead, peer: str, scheme: bytes, trusted: bool) -> bytes:
+    """The last request fields and the empty line. What an unnamed peer said about others has been dropped."""
+    chain = [*head.forwarded_for(), peer.encode("latin-1")] if trusted else [peer.encode("latin-1")]
+    fields = b"X-Forwarded-For: %b\r\n" % b", ".join(chain) if peer else b""
+    if not trusted:
+        fields += b"X-Forwarded-Proto: %b\r\n" % scheme
+    return fields + b"\r\n"
+
+
+def hop_header(trusted: TrustedHops) -> bytes:
+    """The header to read client addresses from; b"" when no hop is trusted."""
+    return trusted.header if trusted.networks or trusted.trust_unix else b""
+
+
+def _gather(headers: Headers) -> dict[bytes, tuple[bytes, ...]]:
+    fields: dict[bytes, tuple[bytes, ...]] = {}
+    for name, value in headers:
+        lower = name.lower()
+        fields[lower] = (*fields.get(lower, _ABSENT), value)
+    return fields
+
+
+def _origin_form(url: bytes, host: bytes) -> tuple[bytes, bytes]:
+    """Path and query (with its `?`) of the request target; an absolute form must name the Host (RFC 9112 3.2.2)."""
+    if len(url) > MAX_TARGET_BYTES:
+        raise BadRequest(414, "target too long")
+    if not url.startswith(b"/"):
+        absolute = _AUTHORITY_FORM.fullmatch(url)
+        if absolute is None or absolute[1].lower() != host.lower():
+            raise BadRequest(400, "target is not a path on this host")
+        url = absolute[2] or b"/"
+        if not url.startswith(b"/"):
+            url = b"/" + url
+    path, mark, query = url.partition(b"?")
+    return path, mark + query
+
+
+def _request_framing(fields: dict[bytes, tuple[bytes, ...]], version_10: bool) -> tuple[int, int]:
+    codings, lengths = fields.get(b"transfer-encoding", _ABSENT), fields.get(b"content-length", _ABSENT)
+    if codings:
+        if lengths or version_10 or len(codings) != 1 or codings[0].strip(b" \t").lower() != b"chunked":
+            raise BadRequest(400, "ambiguous framing")
+        return CHUNKED, 0
+    if lengths:
+        if len(lengths) != 1 or not _DIGITS.fullmatch(lengths[0]):
+            raise BadRequest(400, "ambiguous length")
+        length = int(lengths[0])
+        return (COUNTED, length) if length else (COUNTED, 0)
+    return NO_BODY, 0
+
+
+def _connection_tokens(lines: list[bytes] | tuple[bytes, ...]) -> frozenset[bytes]:
+    """What Connection names (RFC 9110 7.6.1). Raises BadRequest when it names a field that others rely on."""
+    tokens = {token.strip(b" \t").lower() for line in lines for token in line.split(b",")} - {b""}
+    for token in tokens - _CONNECTION_TOKENS:
+        if _NOT_NOMINABLE.fullmatch(token):
+            raise BadRequest(400, "Connection names an end-to-end field")
+    return frozenset(tokens)
+
+
+# -- answers -----------------------------------------------------------------------------------------------
+
+
+class ResponseHead:
+    """One answer's head as the upstream sent it."""
+
+    __slots__ = ("body_bytes", "framing", "headers", "keep_alive", "reason", "status")
+
+    def __init__(self, status: int, reason: bytes, headers: Headers, keep_alive: bool, head_only: bool) -> None:
+        """`head_only`: the answer to HEAD, which ends with its head. Raises ValueError on doubtful framing."""
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.framing, self.body_bytes = UNTIL_CLOSE, 0
+        for name, value in headers:
+            lower = _lower(name)
+            if lower == b"transfer-encoding":
+                if value.strip(b" \t").lower() != b"chunked" or self.framing != UNTIL_CLOSE:
+                    raise ValueError("framing of the answer")
+                self.framing = CHUNKED
+            elif lower == b"content-length":
+                if self.framing != UNTIL_CLOSE or not _DIGITS.fullmatch(value):
+                    raise ValueError("length of the answer")
+                self.framing, self.body_bytes = COUNTED, int(value)
+        if head_only or status < 200 or status in (204, 304):
+            self.framing = NO_BODY
+        if self.framing == UNTIL_CLOSE:
+            self.keep_alive = False
+
+
+class Statement:
+    """The directive fields, ready to be written on every answer."""
+
+    __slots__ = ("block", "names", "usage")
+
+    def __init__(self, headers: Headers) -> None:
+        self.names = frozenset(name for name, _ in headers)
+        self.block = b"".join([b"%b: %b\r\n" % header for header in headers])
+        self.usage = next((value.decode() for name, value in headers if name == b"content-usage"), "")
+
+
+_LOWERED: dict[bytes, bytes] = {}
+
+
+def _lower(name: bytes) -> bytes:
+    """Lower case of a field name of the upstream; the names it uses are few, the table is bounded all the same."""
+    found = _LOWERED.get(name)
+    if found is None:
+        found = name.lower()
+        if len(_LOWERED) < 1024:
+            _LOWERED[name] = found
+    return found
+
+
+def write_answer(head: ResponseHead, framing: int, closing: bool, version_10: bool, statement: Statement) -> bytes:
+    """The answer's head for the client, with `framing` towards it. Statements take the place of the upstream's."""
+    out = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
+    theirs: list[str] = []
+    for header in head.headers:
+        lower = _lower(header[0])
+        if lower in _HOP_BY_HOP or (lower == b"content-length" and head.framing != NO_BODY):
+            continue
+        if lower in statement.names and lower != b"x-robots-tag":
+            if lower == b"content-usage":
+                theirs.append(header[1].decode("latin-1"))
+            continue
+        out.append(b"%b: %b\r\n" % header)
+    if theirs:
+        combined = content_usage.combine(statement.usage, theirs).encode("latin-1")
+        out.append(statement.block.replace(statement.usage.encode(), combined, 1))
+    else:
+        out.append(statement.block)
+    if framing == COUNTED:
+        out.append(b"Content-Length: %d\r\n" % head.body_bytes)
+    elif framing == CHUNKED:
+        out.append(b"Transfer-Encoding: chunked\r\n")
+    if head.status == 101:
+        out.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+    elif closing:
+        out.append(b"Connection: close\r\n")
+    elif version_10:
+        out.append(b"Connection: keep-alive\r\n")
+    out.append(b"\r\n")
+    return b"".join(out)
+
+
+def write_reply(reply: Reply, head_only: bool, closing: bool, version_10: bool) -> bytes:
+    """One of our own answers, whole."""
+    out = [b"HTTP/1.1 %d %b\r\n" % (reply.status, REASONS.get(reply.status, b""))]
+    out += [b"%b: %b\r\n" % header for header in reply.headers]
+    if reply.status != 304:
+        out.append(b"Content-Length: %d\r\n" % len(reply.body))
+    if closing:
+        out.append(b"Connection: close\r\n")
+    elif version_10:
+        out.append(b"Connection: keep-alive\r\n")
+    out.append(b"\r\n")
+    if not head_only:
+        out.append(reply.body)
+    return b"".join(out)

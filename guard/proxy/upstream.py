@@ -1,0 +1,305 @@
+"""The sidecar's side towards the platform: pooled connections that carry one exchange at a time.
+
+The law: an answer is passed on as it comes, counted by its own framing. A connection goes back to the pool only
+after a whole answer to a whole request; an answer that breaks off is told to the receiver as failed, never as ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Protocol
+
+import httptools
+
+from guard.proxy.heads import CHUNKED, COUNTED, NO_BODY, UNTIL_CLOSE, ResponseHead
+
+_log = logging.getLogger("guard.proxy")
+
+MAX_ANSWER_HEAD_BYTES = 64 * 1024
+_TUNNEL = 9
+_HEAD = 8
+
+
+class Receiver(Protocol):
+    """Who waits for an answer: one exchange of a client connection."""
+
+    head_only: bool
+
+    def answered(self, head: ResponseHead) -> None: ...
+    def informed(self, head: ResponseHead) -> None: ...
+    def received(self, data: bytes) -> None: ...
+    def ended(self) -> None: ...
+    def failed(self, why: str, *, untouched: bool) -> None: ...
+    def hold(self) -> None: ...
+    def go_on(self) -> None: ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to the platform."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any other call
+        self.receiver: Receiver | None = None
+        self.state = _HEAD
+        self.remaining = 0
+        self.idle_since = 0.0
+        self.used = False
+        self._buffer = b""
+        self._parser: httptools.HttpResponseParser
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._reason = b""
+        self._keep_alive = False
+        self._complete = False
+
+    # -- what the exchange calls -------------------------------------------------------------------------
+
+    def send(self, receiver: Receiver, data: bytes) -> None:
+        self.receiver = receiver
+        self.state = _HEAD
+        self.transport.write(data)
+
+    def detach(self) -> None:
+        """The client has gone: nobody waits for this answer any more."""
+        self.receiver = None
+        self.transport.abort()
+
+    # -- asyncio.Protocol --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        self.transport.set_write_buffer_limits(high=self.pool.high_water_bytes)
+
+    def data_received(self, data: bytes) -> None:
+        receiver = self.receiver
+        if receiver is None:  # nothing was asked: an answer out of turn would be the next client's
+            self.transport.abort()
+            return
+        state = self.state
+        if state == COUNTED:
+            if len(data) > self.remaining:
+                self._keep_alive = False
+                data = data[: self.remaining]
+            self.remaining -= len(data)
+            receiver.received(data)
+            if not self.remaining:
+                self._finish()
+        elif state == _HEAD:
+            self._read_head(self._buffer + data if self._buffer else data)
+        elif state == CHUNKED:
+            self._feed_chunks(data)
+        else:
+            receiver.received(data)
+
+    def eof_received(self) -> bool:
+        if self.state == UNTIL_CLOSE and self.receiver is not None:
+            self._keep_alive = False
+            self._finish()
+        elif self.state == _TUNNEL and self.receiver is not None:
+            self.receiver.ended()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.pool.forget(self)
+        receiver, self.receiver = self.receiver, None
+        if receiver is not None:
+            untouched = self.state == _HEAD and not self._buffer and self.used
+            receiver.failed("upstream closed the connection", untouched=untouched)
+
+    def pause_writing(self) -> None:
+        if self.receiver is not None:
+            self.receiver.hold()
+
+    def resume_writing(self) -> None:
+        if self.receiver is not None:
+            self.receiver.go_on()
+
+    # -- the answer --------------------------------------------------------------------------------------
+
+    def _read_head(self, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            self._buffer = data
+            if len(data) > MAX_ANSWER_HEAD_BYTES:
+                self._give_up("answer head too large")
+            return
+        self._buffer = b""
+        self._headers = []
+        self._reason = b""
+        self._parser = parser = httptools.HttpResponseParser(self)
+        rest = data[end:]
+        try:
+            parser.feed_data(data[:end] if rest else data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError:
+            self._give_up("not an HTTP answer")
+            return
+        receiver = self.receiver
+        assert receiver is not None
+        status = parser.get_status_code()
+        try:
+            head = ResponseHead(
+                status, self._reason, tuple(self._headers), parser.should_keep_alive(), receiver.head_only
+            )
+        except ValueError as error:
+            self._give_up(str(error))
+            return
+        if status == 101:
+            self.state = _TUNNEL
+            receiver.answered(head)
+            if rest and self.receiver is receiver:
+                receiver.received(rest)
+        elif status < 200:
+            receiver.informed(head)
+            if rest and self.receiver is receiver:
+                self._read_head(rest)
+        else:
+            self._start_body(receiver, head, rest)
+
+    def _start_body(self, receiver: Receiver, head: ResponseHead, rest: bytes) -> None:
+        self._keep_alive = head.keep_alive
+        self.state = head.framing
+        self.remaining = head.body_bytes
+        self._complete = False
+        receiver.answered(head)
+        if self.receiver is not receiver:
+            return
+        if head.framing == NO_BODY or (head.framing == COUNTED and not head.body_bytes):
+            if rest:
+                self._keep_alive = False
+            self._finish()
+        elif rest:
+            self.data_received(rest)
+
+    def _feed_chunks(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._give_up("broken chunks")
+            return
+        if self._complete and self.receiver is not None:
+            self._finish()
+
+    def _finish(self) -> None:
+        receiver, self.receiver = self.receiver, None
+        assert receiver is not None
+        self.used = True
+        if self._keep_alive:
+            self.pool.put_back(self)
+        else:
+            self.transport.close()
+        receiver.ended()
+
+    def _give_up(self, why: str) -> None:
+        receiver, self.receiver = self.receiver, None
+        self.transport.abort()
+        if receiver is not None:
+            receiver.failed(why, untouched=False)
+
+    # -- httptools callbacks -----------------------------------------------------------------------------
+
+    def on_status(self, status: bytes) -> None:
+        self._reason = status
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_body(self, body: bytes) -> None:
+        if self.receiver is not None:
+            self.receiver.received(body)
+
+    def on_message_complete(self) -> None:
+        self._complete = True
+
+
+class Pool:
+    """Connections to one upstream; at most `max_idle` are kept, the one used last is taken first."""
+
+    def __init__(
+        self,
+        connect: Callable[[Callable[[], UpstreamConnection]], asyncio.Future[object]],
+        *,
+        max_idle: int = 256,
+        connect_timeout_s: float = 5.0,
+        high_water_bytes: int = 256 * 1024,
+    ) -> None:
+        """`connect` takes a protocol factory and gives what to await for (transport, protocol)."""
+        self._connect = connect
+        self._idle: list[UpstreamConnection] = []
+        self._all: set[UpstreamConnection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.now_s = 0.0
+        self.max_idle = max_idle
+        self.connect_timeout_s = connect_timeout_s
+        self.high_water_bytes = high_water_bytes
+
+    def take(self) -> UpstreamConnection | None:
+        """A connection that is ready now, or None."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    def dial(self, ready: Callable[[UpstreamConnection], None], failed: Callable[[str], None]) -> None:
+        """Open a new connection; exactly one of the two is called, later."""
+        task = asyncio.ensure_future(self._dial(ready, failed))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _dial(self, ready: Callable[[UpstreamConnection], None], failed: Callable[[str], None]) -> None:
+        connection = UpstreamConnection(self)
+        try:
+            async with asyncio.timeout(self.connect_timeout_s):
+                await self._connect(lambda: connection)
+        except (OSError, TimeoutError, ssl.SSLError) as error:
+            failed(f"cannot connect to the upstream: {type(error).__name__}")
+            return
+        self._all.add(connection)
+        ready(connection)
+
+    def put_back(self, connection: UpstreamConnection) -> None:
+        if len(self._idle) < self.max_idle:
+            connection.state = _HEAD
+            connection.idle_since = self.now_s
+            self._idle.append(connection)
+        else:
+            connection.transport.close()
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        self._all.discard(connection)
+        with contextlib.suppress(ValueError):
+            self._idle.remove(connection)
+
+    def age(self, now_s: float, idle_s: float) -> None:
+        """Close what has been idle for long: called by the worker's clock."""
+        self.now_s = now_s
+        for connection in [one for one in self._idle if now_s - one.idle_since > idle_s]:
+            connection.transport.close()
+
+    def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        for connection in list(self._all):
+            connection.transport.abort()
+        self._all.clear()
+        self._idle.clear()
+
+
+def connector(
+    loop: asyncio.AbstractEventLoop, host: str, port: int, path: str, tls: ssl.SSLContext | None
+) -> Callable[[Callable[[], UpstreamConnection]], asyncio.Future[object]]:
+    """How to reach the one upstream: a unix socket when `path` is given, else host and port."""
+
+    def connect(factory: Callable[[], UpstreamConnection]) -> asyncio.Future[object]:
+        if path:
+            return asyncio.ensure_future(loop.create_unix_connection(factory, path))
+        names = host if tls is not None else None
+        return asyncio.ensure_future(loop.create_connection(factory, host, port, ssl=tls, server_hostname=names))
+
+    return connect

@@ -1,0 +1,140 @@
+"""One sidecar process: its event loop, its connections, its clock, and a clean end.
+
+Deadlines are kept by one coarse clock (half a second) that looks at every connection, so that a request sets a
+number and never a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from guard.engine import Guard
+from guard.identify import read_address
+from guard.proxy.client import ClientConnection
+from guard.proxy.heads import Statement, hop_header
+from guard.proxy.upstream import Pool, connector
+
+_log = logging.getLogger("guard.proxy")
+
+TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where the platform is: host and port, or the path of a unix socket. `tls` speaks https to it."""
+
+    host: str
+    port: int
+    path: str = ""
+    tls: bool = False
+
+    @classmethod
+    def parse(cls, url: str) -> Upstream:
+        """`http://host:port`, `https://host` or `unix:///path`. Raises ValueError with what is wrong."""
+        parts = urlsplit(url)
+        if parts.scheme == "unix" and parts.path:
+            return cls("", 0, parts.path)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"'{url}' is no upstream: use http://HOST:PORT, https://HOST or unix:///PATH")
+        if parts.path not in ("", "/") or parts.query or parts.username:
+            raise ValueError(f"'{url}': an upstream has no path, query or user")
+        tls = parts.scheme == "https"
+        return cls(parts.hostname, parts.port or (443 if tls else 80), "", tls)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """All in seconds."""
+
+    head_s: float = 5.0  # from the first byte of a head to its end
+    answer_s: float = 30.0  # from the request to the answer's head
+    stall_s: float = 60.0  # without progress in a body, either way
+    idle_s: float = 75.0  # between requests
+    linger_s: float = 2.0  # for the client to read a last answer
+    drain_s: float = 120.0  # for running answers when the worker stops
+
+
+class Worker:
+    """What the connections of one process share."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        upstream: Upstream,
+        timeouts: Timeouts | None = None,
+        high_water_bytes: int = 256 * 1024,
+    ) -> None:
+        self.guard = guard
+        self.upstream = upstream
+        self.connections: set[ClientConnection] = set()
+        self.draining = False
+        self.now_s = 0.0
+        self.high_water_bytes = high_water_bytes
+        timeouts = timeouts or Timeouts()
+        self.head_timeout_s = timeouts.head_s
+        self.answer_timeout_s = timeouts.answer_s
+        self.stall_timeout_s = timeouts.stall_s
+        self.idle_timeout_s = timeouts.idle_s
+        self.linger_s = timeouts.linger_s
+        self.drain_s = timeouts.drain_s
+        self.hop_header = hop_header(guard.trusted)
+        self.statement = Statement(guard.headers)
+        self.no_statement = Statement(())
+        self.loop: asyncio.AbstractEventLoop
+        self.pool: Pool
+
+    def is_trusted(self, peer: str | None) -> bool:
+        """Is the other end of this socket a hop that the operator named?"""
+        if peer is None:
+            return self.guard.trusted.trust_unix
+        address = read_address(peer)
+        return address is not None and address in self.guard.trusted
+
+    async def serve(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Answer on `sock` until SIGTERM or SIGINT, then finish what is running (at most `drain_s`)."""
+        self.loop = loop = asyncio.get_running_loop()
+        self.now_s = loop.time()
+        context = ssl.create_default_context() if self.upstream.tls else None
+        up = self.upstream
+        self.pool = Pool(
+            connector(loop, up.host, up.port, up.path, context), high_water_bytes=self.high_water_bytes
+        )
+        await self.guard.store.open()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        self._tick()
+        server = await loop.create_server(lambda: ClientConnection(self), sock=sock, ssl=tls, backlog=2048)
+        try:
+            await stop.wait()
+        finally:
+            await self._drain(server)
+
+    def _tick(self) -> None:
+        self.now_s = now_s = self.loop.time()
+        for connection in list(self.connections):
+            connection.tick(now_s)
+        self.pool.age(now_s, 30.0)
+        self._timer = self.loop.call_later(TICK_S, self._tick)
+
+    async def _drain(self, server: asyncio.Server) -> None:
+        self.draining = True
+        server.close()
+        for connection in list(self.connections):
+            connection.drain()
+        deadline_s = self.loop.time() + self.drain_s
+        while self.connections and self.loop.time() < deadline_s:
+            await asyncio.sleep(0.05)
+        for connection in list(self.connections):
+            connection.transport.abort()
+        self._timer.cancel()
+        self.pool.close()
+        with contextlib.suppress(OSError):
+            await self.guard.store.close()

@@ -1,0 +1,128 @@
+"""Answers the guard makes itself: refusals in words, by what the client can read.
+
+The law: the status says what happened (400, 403, 429, never 200, never a redirect), nothing of the request is
+reflected, nothing is stored by any cache, and every refusal carries an id and a contact. Pages get plain HTML
+without script; media, manifests, feeds and APIs get a problem document, whatever they accept.
+
+Sources: RFC 9457 (problem details), RFC 6585 (429), RFC 9110 10.2.3 (Retry-After),
+draft-ietf-httpapi-ratelimit-headers (RateLimit as structured-field lists).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from html import escape
+
+from guard.model import Admission, Decision, Headers, Limit, Reply, Site
+
+NO_STORE: Headers = (
+    (b"cache-control", b"no-store"),
+    (b"cdn-cache-control", b"no-store"),
+    (b"surrogate-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+_HTML_ROUTES = frozenset(("page", "search"))
+_PROBLEMS = "https://iana.org/assignments/http-problem-types#"
+
+_TITLES = {
+    400: "This request could not be read",
+    403: "This request was not allowed",
+    405: "This method is not served here",
+    421: "This host is not served here",
+    429: "Too many requests for now",
+}
+
+
+def refuse(
+    site: Site,
+    status: int,
+    decision: Decision,
+    accept: bytes,
+    decision_id: str,
+    headers: Headers = (),
+    admission: Admission | None = None,
+) -> Reply:
+    """A refusal of `decision`; `accept` is the request's Accept header, `headers` go on every answer of the site."""
+    title = _TITLES.get(status, "This request was not answered")
+    detail = decision.reason or _why(status)
+    own: Headers = (*NO_STORE, (b"x-guard-decision", decision_id.encode()))
+    if admission is not None and decision.limit is not None:
+        own += rate_headers(decision.limit, admission)
+    if decision.route_class in _HTML_ROUTES and _prefers_html(accept):
+        body = _page(site, title, detail, decision_id, admission).encode()
+        own = ((b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", _CSP), *own)
+    else:
+        body = _problem(site, status, title, detail, decision, decision_id, admission)
+        own = ((b"content-type", b"application/problem+json"), *own)
+    return Reply(status, own + headers, body)
+
+
+def rate_headers(limit: Limit, admission: Admission) -> Headers:
+    """`Retry-After`, `RateLimit` and `RateLimit-Policy`, which agree: seconds are rounded up."""
+    wait_s = max(1, math.ceil(admission.retry_after_s))
+    window_s = max(1, math.ceil(limit.burst * limit.emission_s))
+    name = limit.name.replace("\\", "").replace('"', "")
+    return (
+        (b"retry-after", b"%d" % wait_s),
+        (b"ratelimit", f'"{name}";r={admission.remaining};t={wait_s}'.encode("ascii", "replace")),
+        (b"ratelimit-policy", f'"{name}";q={limit.burst};w={window_s}'.encode("ascii", "replace")),
+    )
+
+
+def _why(status: int) -> str:
+    if status == 429:
+        return "More requests came from here than this site answers in such a short time."
+    if status == 400:
+        return "The address or the headers of the request have no single safe meaning."
+    return "The site's policy does not allow this client to fetch this address."
+
+
+def _prefers_html(accept: bytes) -> bool:
+    """Only who names HTML gets HTML: `*/*` is what tools and players send."""
+    lowered = accept.lower()
+    return b"text/html" in lowered or b"application/xhtml+xml" in lowered
+
+
+def _problem(
+    site: Site,
+    status: int,
+    title: str,
+    detail: str,
+    decision: Decision,
+    decision_id: str,
+    admission: Admission | None,
+) -> bytes:
+    problem: dict[str, object] = {
+        "type": f"{_PROBLEMS}quota-exceeded" if status == 429 else "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "decision": decision_id,
+    }
+    if site.contact:
+        problem["contact"] = site.contact
+    if admission is not None and decision.limit is not None:
+        problem["violated-policies"] = [decision.limit.name]
+    return json.dumps(problem).encode() + b"\n"
+
+
+_CSP = b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+
+def _page(site: Site, title: str, detail: str, decision_id: str, admission: Admission | None) -> str:
+    wait = ""
+    if admission is not None:
+        seconds = max(1, math.ceil(admission.retry_after_s))
+        wait = f"<p>You can try again in {seconds} second{'s' if seconds != 1 else ''}.</p>"
+    contact = f"<p>If you think this is a mistake, tell us: <b>{escape(site.contact)}</b>.</p>" if site.contact else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">'
+        f"<title>{escape(title)}</title>"
+        "<style>body{font:1.1rem/1.6 system-ui,sans-serif;max-width:36rem;margin:12vh auto;padding:0 1.2rem;"
+        "color:#222;background:#fff}code{background:#f2f2f2;padding:.1em .4em}</style></head><body>"
+        f"<h1>{escape(title)}</h1><p>{escape(detail)}</p>{wait}"
+        f"<p>Please give this number with your message: <code>{escape(decision_id)}</code></p>{contact}"
+        f"<p><small>{escape(site.name)}</small></p></body></html>\n"
+    )
