@@ -1,8 +1,8 @@
 """The guard that makes "no AI" real for music platforms.
 
-    from guard import Guard, GuardMiddleware, load_policy
+from guard import Guard, GuardMiddleware, load_policy
 
-    app = GuardMiddleware(app, Guard(load_policy("policy.yaml")))
+app = GuardMiddleware(app, Guard(load_policy("policy.yaml")))
 """
 
 from __future__ import annotations

@@ -110,9 +110,7 @@ def _events(text: str) -> Iterator[yaml.Event]:
             yield event
 
 
-def _read_node(
-    event: yaml.Event, events: Iterator[yaml.Event], problems: list[Problem], file: str, depth: int
-) -> Node:
+def _read_node(event: yaml.Event, events: Iterator[yaml.Event], problems: list[Problem], file: str, depth: int) -> Node:
     line = _line(event)
     if isinstance(event, yaml.ScalarEvent):
         return Scalar(event.value, line, event.style in ("'", '"'))
@@ -131,9 +129,7 @@ def _read_node(
         elif key.text == "<<" and not key.quoted:
             problems.append(Problem(file, key.line, "merge keys ('<<') are not allowed: write the keys out"))
         elif key.text in seen:
-            problems.append(
-                Problem(file, key.line, f"key '{key.text}' is repeated (first on line {seen[key.text]})")
-            )
+            problems.append(Problem(file, key.line, f"key '{key.text}' is repeated (first on line {seen[key.text]})"))
         else:
             seen[key.text] = key.line
             entries.append((key, value))

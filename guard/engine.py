@@ -179,9 +179,7 @@ class Guard:
             return None
         return self.store.take(limit, limit_key(limit, client, decision.agent, self.policy.site.name))
 
-    def answer(
-        self, decision: Decision, admission: Admission | None, accept: bytes, decision_id: str
-    ) -> Reply | None:
+    def answer(self, decision: Decision, admission: Admission | None, accept: bytes, decision_id: str) -> Reply | None:
         """The guard's own answer, or None to let the request through."""
         if decision.action == "serve":
             return self.files[decision.file]

@@ -126,9 +126,7 @@ class GuardMiddleware:
             else:
                 await _send_reply(scope["method"], scope["headers"], count, reply)
         finally:
-            guard.settle(
-                request, client, decision, admission, decision_id, status, body_bytes, guard.clock() - started
-            )
+            guard.settle(request, client, decision, admission, decision_id, status, body_bytes, guard.clock() - started)
 
     def _stating(self, scope: Scope, send: Send) -> Send:
         """`send` that adds the directive headers to the head of every answer and takes the place of the site's own."""

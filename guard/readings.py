@@ -44,9 +44,7 @@ class Readings(NamedTuple):
     all: tuple[str, ...]
 
 
-def read_target(
-    target: bytes, *, case_sensitive: bool = False, strip_prefixes: tuple[str, ...] = ()
-) -> Readings:
+def read_target(target: bytes, *, case_sensitive: bool = False, strip_prefixes: tuple[str, ...] = ()) -> Readings:
     """All readings of a path as sent (no query). Raises TargetError when it has no safe set of readings."""
     if _PLAIN.fullmatch(target) and len(target) <= MAX_PATH_BYTES and not strip_prefixes:
         text = target.decode("ascii")
@@ -73,9 +71,7 @@ def read_path(path: str, *, case_sensitive: bool = False, strip_prefixes: tuple[
     escaped = "".join(
         char if char.isascii() and char > " " and char not in "%#?\x7f" else _percent(char) for char in path
     )
-    return read_target(
-        escaped.encode("ascii"), case_sensitive=case_sensitive, strip_prefixes=strip_prefixes
-    )
+    return read_target(escaped.encode("ascii"), case_sensitive=case_sensitive, strip_prefixes=strip_prefixes)
 
 
 def _percent(char: str) -> str:
@@ -124,9 +120,7 @@ def _variants(spelling: bytes, strip_prefixes: tuple[str, ...]) -> set[bytes]:
         variants |= {_map_segments(variant, _cut_tail) for variant in variants}
     for prefix in strip_prefixes:
         cut = prefix.rstrip("/").encode().lower()
-        variants |= {
-            b"/" + variant[len(cut) :].lstrip(b"/") for variant in variants if variant.lower().startswith(cut)
-        }
+        variants |= {b"/" + variant[len(cut) :].lstrip(b"/") for variant in variants if variant.lower().startswith(cut)}
     return variants
 
 

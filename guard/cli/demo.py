@@ -1,4 +1,7 @@
 from __future__ import annotations
 import argparse
+
+
 def configure(parser: argparse.ArgumentParser) -> None: ...
-def run(arguments: argparse.Namespace) -> int: return 0
+def run(arguments: argparse.Namespace) -> int:
+    return 0

@@ -53,7 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="CIDR,…",
         help="hops whose X-Forwarded-For is believed; takes the place of the policy's list",
     )
-    add("--log", choices=("refusals", "all", "none"), default="refusals", help="decisions on stdout, one JSON line each")
+    add(
+        "--log", choices=("refusals", "all", "none"), default="refusals", help="decisions on stdout, one JSON line each"
+    )
     add("--drain", type=float, default=120.0, metavar="S", help="seconds for running answers at SIGTERM (default: 120)")
     add("--tls-cert", metavar="FILE", help="certificate chain (PEM), to answer https")
     add("--tls-key", metavar="FILE", help="its private key (PEM)")
@@ -183,7 +185,9 @@ def _recorder(which: str, stream: TextIO) -> Recorder | None:
 
     def record(record: Record) -> None:
         decision = record.decision
-        refused = decision.action in ("block", "reject") or (record.admission is not None and not record.admission.allowed)
+        refused = decision.action in ("block", "reject") or (
+            record.admission is not None and not record.admission.allowed
+        )
         if not refused and which != "all":
             return
         line = {

@@ -44,6 +44,7 @@ _log = logging.getLogger("guard.proxy")
 MAX_PIPELINED = 16
 MAX_WAITING_BYTES = 64 * 1024
 _MEMO_HEAD_BYTES = 2048
+_JOINED_BYTES = 32 * 1024
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS"))
 
 heads: Memo[bytes, RequestHead] = Memo(4_096)
@@ -308,53 +309,38 @@ class ClientConnection(asyncio.Protocol):
 class Exchange:
     """One request and its answer."""
 
-    __slots__ = (
-        "_waiting",
-        "_waiting_bytes",
-        "admission",
-        "answering",
-        "client",
-        "complete",
-        "connection",
-        "decision",
-        "decision_id",
-        "done",
-        "framing",
-        "head",
-        "head_only",
-        "request",
-        "retried",
-        "sent_bytes",
-        "started_s",
-        "status",
-        "tunnel",
-        "upstream",
-    )
+    # Most exchanges never set most of these: as class attributes they cost nothing.
+    upstream: UpstreamConnection | None = None
+    admission: Admission | None = None
+    decision_id = ""
+    answering = False  # the answer's head has been written
+    done = False
+    tunnel = False
+    retried = False
+    framing = NO_BODY
+    status = 0
+    sent_bytes = 0
+    started_s = 0.0
+    _waiting_bytes = 0
+    request: Request
+    client: Client
+    decision: Decision
 
     def __init__(self, connection: ClientConnection, head: RequestHead, complete: bool) -> None:
         self.connection = connection
         self.head = head
         self.head_only = head.method == "HEAD"
         self.complete = complete  # the whole request has arrived
-        self.upstream: UpstreamConnection | None = None
-        self.answering = False  # the answer's head has been written
-        self.done = False
-        self.tunnel = False
-        self.retried = False
-        self.framing = NO_BODY
-        self.status = 0
-        self.sent_bytes = 0
         self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
 
     def start(self, peer: str | None) -> None:
         """Decide; then refuse, wait for the limit's answer, or go on."""
         connection, head = self.connection, self.head
         guard = connection.worker.guard
-        self.started_s = connection.worker.loop.time()
+        if guard.record is not None:
+            self.started_s = connection.worker.loop.time()
         self.request = request = Request(head.method, head.target, head.user_agent, peer, head.forwarded)
         self.client, self.decision = client, decision = guard.consider(request)
-        self.admission: Admission | None = None
         if decision.action == "allow":
             self._forward()
             return
@@ -480,31 +466,49 @@ class Exchange:
                 write_answer(head, NO_BODY, False, False, self.connection.worker.no_statement)
             )
 
-    def answered(self, head: ResponseHead) -> None:
+    def answered(self, head: ResponseHead, body: bytes, whole: bool) -> None:
+        """The answer's head, and what of its body came with it: all of it when `whole`."""
         connection = self.connection
+        worker = connection.worker
+        request = self.head
         self.answering = True
         self.status = head.status
         framing = head.framing
-        keep_alive = self.complete and self.head.keep_alive and not connection.closing
-        if connection.worker.draining:
-            keep_alive = False
+        keep_alive = self.complete and request.keep_alive and not (connection.closing or worker.draining)
         if head.status == 101:
-            if not self.head.websocket:
+            if not request.websocket:
                 self.failed("101 without being asked", untouched=False)
                 return
             keep_alive = True
-        elif self.head.websocket:
+        elif request.websocket:
             keep_alive = False
-            connection.closing = True
-        if framing in (CHUNKED, UNTIL_CLOSE):
-            framing = UNTIL_CLOSE if self.head.version_10 else CHUNKED
-            keep_alive = keep_alive and not self.head.version_10
+        if framing >= CHUNKED:  # or until the upstream closes
+            framing = UNTIL_CLOSE if request.version_10 else CHUNKED
+            keep_alive = keep_alive and not request.version_10
         self.framing = framing
         if not keep_alive:
             connection.closing = True
-        data = write_answer(head, framing, not keep_alive, self.head.version_10, connection.worker.statement)
-        connection.transport.write(data)
-        connection.deadline_s = connection.worker.now_s + connection.worker.stall_timeout_s
+        data = write_answer(head, framing, not keep_alive, request.version_10, worker.statement)
+        if body:
+            self.sent_bytes = size = len(body)
+            if framing == CHUNKED:
+                data = b"%b%x\r\n%b\r\n" % (data, size, body)
+            elif size <= _JOINED_BYTES:
+                data += body  # one segment for head and body
+            else:
+                connection.transport.writelines((data, body))
+                data = b""
+        if whole:
+            self.upstream = None
+            if framing == CHUNKED:
+                data += b"0\r\n\r\n"
+            connection.transport.write(data)
+            self._settle()
+            connection.finish(self, keep_alive)
+            return
+        if data:
+            connection.transport.write(data)
+        connection.deadline_s = worker.now_s + worker.stall_timeout_s
         if head.status == 101:
             self.tunnel = True
             waiting, self._waiting = self._waiting, []
@@ -515,9 +519,7 @@ class Exchange:
         connection = self.connection
         self.sent_bytes += len(data)
         if self.framing == CHUNKED:
-            connection.transport.write(b"%x\r\n" % len(data))
-            connection.transport.write(data)
-            connection.transport.write(b"\r\n")
+            connection.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
         else:
             connection.transport.write(data)
         if not connection.held:
@@ -525,7 +527,7 @@ class Exchange:
 
     def ended(self) -> None:
         self.upstream = None
-        if self.framing == CHUNKED:
+        if self.framing == CHUNKED and not self.head_only:
             self.connection.transport.write(b"0\r\n\r\n")
         self._done(not self.tunnel)
 
@@ -586,7 +588,7 @@ class Exchange:
             self.client,
             self.decision,
             self.admission,
-            getattr(self, "decision_id", "") or guard.new_id(),
+            self.decision_id or guard.new_id(),
             self.status,
             self.sent_bytes,
             worker.loop.time() - self.started_s,
@@ -606,5 +608,3 @@ def _gateway_error(status: int) -> Reply:
     text = b"The music platform behind this address did not answer. Please try again in a moment.\n"
     headers = ((b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5"), *NO_STORE)
     return Reply(status, headers, text)
-
-

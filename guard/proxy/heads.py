@@ -208,87 +208,120 @@ def _connection_tokens(lines: list[bytes] | tuple[bytes, ...]) -> frozenset[byte
 
 
 class ResponseHead:
-    """One answer's head as the upstream sent it."""
+    """One answer's head as the upstream sent it, checked by llhttp.
 
-    __slots__ = ("body_bytes", "framing", "headers", "keep_alive", "reason", "status")
+    `raw` is the head whole, its empty line included; `special` are those of its fields that do not simply go on.
+    `written` keeps what was last made of it for a client that stays, with the statement it was made with.
+    """
 
-    def __init__(self, status: int, reason: bytes, headers: Headers, keep_alive: bool, head_only: bool) -> None:
+    __slots__ = ("body_bytes", "framing", "keep_alive", "raw", "special", "status", "written")
+
+    def __init__(self, status: int, raw: bytes, special: list[Special], keep_alive: bool, head_only: bool) -> None:
         """`head_only`: the answer to HEAD, which ends with its head. Raises ValueError on doubtful framing."""
         self.status = status
-        self.reason = reason
-        self.headers = headers
-        self.keep_alive = keep_alive
-        self.framing, self.body_bytes = UNTIL_CLOSE, 0
-        for name, value in headers:
-            lower = _lower(name)
-            if lower == b"transfer-encoding":
-                if value.strip(b" \t").lower() != b"chunked" or self.framing != UNTIL_CLOSE:
-                    raise ValueError("framing of the answer")
-                self.framing = CHUNKED
-            elif lower == b"content-length":
-                if self.framing != UNTIL_CLOSE or not _DIGITS.fullmatch(value):
+        self.raw = raw
+        self.special = special
+        self.written: tuple[Statement, bytes] | None = None
+        framing, self.body_bytes = UNTIL_CLOSE, 0
+        for kind, _, value in special:
+            if kind == _LENGTH:
+                if framing != UNTIL_CLOSE or not value.isdigit() or len(value) > 18:
                     raise ValueError("length of the answer")
-                self.framing, self.body_bytes = COUNTED, int(value)
-        if head_only or status < 200 or status in (204, 304):
-            self.framing = NO_BODY
-        if self.framing == UNTIL_CLOSE:
-            self.keep_alive = False
+                framing, self.body_bytes = COUNTED, int(value)
+            elif kind == _CODING:
+                if framing != UNTIL_CLOSE or value.strip(b" \t").lower() != b"chunked":
+                    raise ValueError("framing of the answer")
+                framing = CHUNKED
+        if head_only or status < 200 or status == 204 or status == 304:
+            framing = NO_BODY
+        self.framing = framing
+        self.keep_alive = keep_alive and framing != UNTIL_CLOSE
+
+
+_KEPT, _HOP, _LENGTH, _CODING, _STATED, _USAGE = range(6)
+"""Kinds of answer fields: pass on, leave behind, the two that frame, and those that our statements replace."""
+
+Special = tuple[int, bytes, bytes]
+"""Kind, name as spelled, value."""
+
+_KIND_OF = {
+    **dict.fromkeys(_HOP_BY_HOP, _HOP),
+    b"content-length": _LENGTH,
+    b"transfer-encoding": _CODING,
+    b"tdm-reservation": _STATED,
+    b"content-usage": _USAGE,
+}
+plain: set[bytes] = set()
+"""Spellings of field names that are known to go on as they are; bounded."""
+
+
+def field_kind(name: bytes) -> int:
+    """The kind of a field by its name in any case."""
+    kind = _KIND_OF.get(name.lower(), _KEPT)
+    if kind == _KEPT and len(plain) < 1024:
+        plain.add(name)
+    return kind
 
 
 class Statement:
     """The directive fields, ready to be written on every answer."""
 
-    __slots__ = ("block", "names", "usage")
+    __slots__ = ("block", "replaced", "usage")
 
     def __init__(self, headers: Headers) -> None:
-        self.names = frozenset(name for name, _ in headers)
         self.block = b"".join([b"%b: %b\r\n" % header for header in headers])
         self.usage = next((value.decode() for name, value in headers if name == b"content-usage"), "")
-
-
-_LOWERED: dict[bytes, bytes] = {}
-
-
-def _lower(name: bytes) -> bytes:
-    """Lower case of a field name of the upstream; the names it uses are few, the table is bounded all the same."""
-    found = _LOWERED.get(name)
-    if found is None:
-        found = name.lower()
-        if len(_LOWERED) < 1024:
-            _LOWERED[name] = found
-    return found
+        self.replaced = frozenset(kind for name, _ in headers if (kind := _KIND_OF.get(name, _KEPT)) != _KEPT)
 
 
 def write_answer(head: ResponseHead, framing: int, closing: bool, version_10: bool, statement: Statement) -> bytes:
-    """The answer's head for the client, with `framing` towards it. Statements take the place of the upstream's."""
-    out = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    theirs: list[str] = []
-    for header in head.headers:
-        lower = _lower(header[0])
-        if lower in _HOP_BY_HOP or (lower == b"content-length" and head.framing != NO_BODY):
-            continue
-        if lower in statement.names and lower != b"x-robots-tag":
-            if lower == b"content-usage":
-                theirs.append(header[1].decode("latin-1"))
-            continue
-        out.append(b"%b: %b\r\n" % header)
-    if theirs:
-        combined = content_usage.combine(statement.usage, theirs).encode("latin-1")
-        out.append(statement.block.replace(statement.usage.encode(), combined, 1))
-    else:
-        out.append(statement.block)
-    if framing == COUNTED:
-        out.append(b"Content-Length: %d\r\n" % head.body_bytes)
-    elif framing == CHUNKED:
-        out.append(b"Transfer-Encoding: chunked\r\n")
+    """The answer's head for the client, with `framing` towards it. Statements take the place of the upstream's.
+
+    Everything that goes on goes on as the very lines that came: only whole lines are cut out.
+    """
+    plainly = not closing and not version_10 and framing == head.framing
+    if plainly and head.written is not None and head.written[0] is statement:
+        return head.written[1]
+    written = _write_answer(head, framing, closing, version_10, statement)
+    if plainly:
+        head.written = (statement, written)
+    return written
+
+
+def _write_answer(head: ResponseHead, framing: int, closing: bool, version_10: bool, statement: Statement) -> bytes:
+    raw = head.raw
+    block = statement.block
+    if head.special:
+        theirs: list[str] = []
+        for kind, name, value in head.special:
+            if kind == _LENGTH:
+                if framing == COUNTED or (framing == NO_BODY and head.status != 204):
+                    continue
+            elif kind >= _STATED and kind not in statement.replaced:
+                continue
+            elif kind == _USAGE:
+                theirs.append(value.decode("latin-1"))
+            raw = _cut_line(raw, name)
+        if theirs:
+            combined = content_usage.combine(statement.usage, theirs).encode("latin-1")
+            block = block.replace(statement.usage.encode(), combined, 1)
+    if not raw.startswith(b"HTTP/1.1"):
+        raw = b"HTTP/1.1" + raw[8:]
+    if framing == CHUNKED:
+        block += b"Transfer-Encoding: chunked\r\n"
     if head.status == 101:
-        out.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+        block += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     elif closing:
-        out.append(b"Connection: close\r\n")
+        block += b"Connection: close\r\n"
     elif version_10:
-        out.append(b"Connection: keep-alive\r\n")
-    out.append(b"\r\n")
-    return b"".join(out)
+        block += b"Connection: keep-alive\r\n"
+    return b"%b%b\r\n" % (raw[:-2], block)
+
+
+def _cut_line(raw: bytes, name: bytes) -> bytes:
+    """`raw` without its first line of that name. llhttp has made sure that lines are whole and never folded."""
+    start = raw.index(b"\r\n%b:" % name)
+    return raw[:start] + raw[raw.index(b"\r\n", start + 2) :]
 
 
 def write_reply(reply: Reply, head_only: bool, closing: bool, version_10: bool) -> bytes:

@@ -15,13 +15,28 @@ from typing import Protocol
 
 import httptools
 
-from guard.proxy.heads import CHUNKED, COUNTED, NO_BODY, UNTIL_CLOSE, ResponseHead
+from guard.memo import Memo
+from guard.proxy.heads import (
+    CHUNKED,
+    COUNTED,
+    NO_BODY,
+    UNTIL_CLOSE,
+    ResponseHead,
+    Special,
+    field_kind,
+    plain,
+)
 
 _log = logging.getLogger("guard.proxy")
 
 MAX_ANSWER_HEAD_BYTES = 64 * 1024
+_MEMO_HEAD_BYTES = 2048
 _TUNNEL = 9
 _HEAD = 8
+
+
+heads: Memo[bytes, ResponseHead] = Memo(1_024)
+"""Checked heads of counted answers, by their bytes: a hot answer's head is the same for a second (Date)."""
 
 
 class Receiver(Protocol):
@@ -29,7 +44,7 @@ class Receiver(Protocol):
 
     head_only: bool
 
-    def answered(self, head: ResponseHead) -> None: ...
+    def answered(self, head: ResponseHead, body: bytes, whole: bool) -> None: ...
     def informed(self, head: ResponseHead) -> None: ...
     def received(self, data: bytes) -> None: ...
     def ended(self) -> None: ...
@@ -50,9 +65,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.used = False
         self._buffer = b""
-        self._parser: httptools.HttpResponseParser
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._reason = b""
+        self._parser: httptools.HttpResponseParser | None = None
+        self._wire_keep_alive = False
+        self._body = b""
+        self._special: list[Special] = []
+        self._status = 0
         self._keep_alive = False
         self._complete = False
 
@@ -128,72 +145,115 @@ class UpstreamConnection(asyncio.Protocol):
                 self._give_up("answer head too large")
             return
         self._buffer = b""
-        self._headers = []
-        self._reason = b""
-        self._parser = parser = httptools.HttpResponseParser(self)
-        rest = data[end:]
+        receiver = self.receiver
+        assert receiver is not None
+        raw = data[:end]
+        head = None if receiver.head_only else heads.get(raw)
+        if head is None and (head := self._parse_head(receiver, data, raw)) is None:
+            return
+        framing = head.framing
+        self._keep_alive = head.keep_alive
+        self.state = framing
+        if framing == COUNTED:
+            body = data[end:]
+            self.remaining = remaining = head.body_bytes - len(body)
+            if remaining > 0:
+                receiver.answered(head, body, False)
+            else:
+                if remaining < 0:
+                    body = body[: head.body_bytes]
+                    self._keep_alive = False
+                self._release()
+                receiver.answered(head, body, True)
+        elif head.status < 200:
+            self._interim(receiver, head, data[end:])
+        elif framing == CHUNKED:
+            self._start_chunked(receiver, head, data[end:])
+        elif framing == NO_BODY:
+            self._keep_alive = head.keep_alive and len(data) == end
+            self._release()
+            receiver.answered(head, b"", True)
+        else:
+            receiver.answered(head, data[end:], False)
+
+    def _parse_head(self, receiver: Receiver, data: bytes, raw: bytes) -> ResponseHead | None:
+        """The head that `data` begins with, checked by llhttp; None after giving up."""
+        parser = self._parser = httptools.HttpResponseParser(self)
+        self._special = []
+        self._body = b""
+        self._complete = False
         try:
-            parser.feed_data(data[:end] if rest else data)
+            parser.feed_data(raw)
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError:
             self._give_up("not an HTTP answer")
-            return
-        receiver = self.receiver
-        assert receiver is not None
-        status = parser.get_status_code()
+            return None
         try:
-            head = ResponseHead(
-                status, self._reason, tuple(self._headers), parser.should_keep_alive(), receiver.head_only
-            )
+            head = ResponseHead(self._status, raw, self._special, self._wire_keep_alive, receiver.head_only)
         except ValueError as error:
             self._give_up(str(error))
-            return
-        if status == 101:
+            return None
+        if head.framing == COUNTED and len(raw) <= _MEMO_HEAD_BYTES:
+            heads.keep(raw, head)
+        return head
+
+    def _interim(self, receiver: Receiver, head: ResponseHead, rest: bytes) -> None:
+        """A 1xx head: 101 opens the tunnel, others come before the answer."""
+        self.state = _HEAD
+        if head.status == 101:
             self.state = _TUNNEL
-            receiver.answered(head)
+            receiver.answered(head, b"", False)
             if rest and self.receiver is receiver:
                 receiver.received(rest)
-        elif status < 200:
+        else:
             receiver.informed(head)
             if rest and self.receiver is receiver:
                 self._read_head(rest)
-        else:
-            self._start_body(receiver, head, rest)
 
-    def _start_body(self, receiver: Receiver, head: ResponseHead, rest: bytes) -> None:
-        self._keep_alive = head.keep_alive
-        self.state = head.framing
-        self.remaining = head.body_bytes
-        self._complete = False
-        receiver.answered(head)
-        if self.receiver is not receiver:
+    def _start_chunked(self, receiver: Receiver, head: ResponseHead, rest: bytes) -> None:
+        if rest and not self._feed(rest):
             return
-        if head.framing == NO_BODY or (head.framing == COUNTED and not head.body_bytes):
-            if rest:
-                self._keep_alive = False
-            self._finish()
-        elif rest:
-            self.data_received(rest)
+        body, self._body = self._body, b""
+        if self._complete:
+            self._release()
+            receiver.answered(head, body, True)
+        else:
+            receiver.answered(head, body, False)
 
-    def _feed_chunks(self, data: bytes) -> None:
+    def _feed(self, data: bytes) -> bool:
+        """Chunks to llhttp, which leaves what they carry in `_body`. False after giving up."""
+        assert self._parser is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._give_up("broken chunks")
+            return False
+        return True
+
+    def _feed_chunks(self, data: bytes) -> None:
+        if not self._feed(data):
             return
+        body, self._body = self._body, b""
+        if body and self.receiver is not None:
+            self.receiver.received(body)
         if self._complete and self.receiver is not None:
             self._finish()
 
     def _finish(self) -> None:
-        receiver, self.receiver = self.receiver, None
+        receiver = self.receiver
         assert receiver is not None
+        self._release()
+        receiver.ended()
+
+    def _release(self) -> None:
+        """The answer is whole: back to the pool, or closed."""
+        self.receiver = None
         self.used = True
         if self._keep_alive:
             self.pool.put_back(self)
         else:
             self.transport.close()
-        receiver.ended()
 
     def _give_up(self, why: str) -> None:
         receiver, self.receiver = self.receiver, None
@@ -203,15 +263,18 @@ class UpstreamConnection(asyncio.Protocol):
 
     # -- httptools callbacks -----------------------------------------------------------------------------
 
-    def on_status(self, status: bytes) -> None:
-        self._reason = status
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
+        if name not in plain and (kind := field_kind(name)):
+            self._special.append((kind, name, value))
+
+    def on_headers_complete(self) -> None:
+        reader = self._parser
+        assert reader is not None
+        self._wire_keep_alive = reader.should_keep_alive()  # llhttp knows it only now
+        self._status = reader.get_status_code()
 
     def on_body(self, body: bytes) -> None:
-        if self.receiver is not None:
-            self.receiver.received(body)
+        self._body = self._body + body if self._body else body
 
     def on_message_complete(self) -> None:
         self._complete = True

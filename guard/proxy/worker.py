@@ -103,9 +103,7 @@ class Worker:
         self.now_s = loop.time()
         context = ssl.create_default_context() if self.upstream.tls else None
         up = self.upstream
-        self.pool = Pool(
-            connector(loop, up.host, up.port, up.path, context), high_water_bytes=self.high_water_bytes
-        )
+        self.pool = Pool(connector(loop, up.host, up.port, up.path, context), high_water_bytes=self.high_water_bytes)
         await self.guard.store.open()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -22,7 +22,8 @@ function play(player) {
   const track = Number(player.dataset.track);
   let peaks = [];
   let sent = 0;
-  body.state = "idle";
+  const failed = audio.error || audio.networkState === HTMLMediaElement.NETWORK_NO_SOURCE; // before we came
+  body.state = failed ? "error" : "idle";
   body.heartbeats = "0";
 
   async function beat() {
