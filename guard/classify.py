@@ -31,10 +31,32 @@ MATCHES = ("token", "token/", "exact", "robots-only", "none")
 MAX_USER_AGENT_BYTES = 32 * 1024
 
 # When several tokens stand in one User-Agent, the claim that a rights holder cares most about counts.
-PRECEDENCE = (
-    "ai-train ai-audio ai-dataset ai-search ai-assistant ai-agent ai-other ripper headless search seo archive "
-    "preview feed monitoring ads security player device tool library browser declared-unknown unknown"
-).split()
+PRECEDENCE = [
+    "ai-train",
+    "ai-audio",
+    "ai-dataset",
+    "ai-search",
+    "ai-assistant",
+    "ai-agent",
+    "ai-other",
+    "ripper",
+    "headless",
+    "search",
+    "seo",
+    "archive",
+    "preview",
+    "feed",
+    "monitoring",
+    "ads",
+    "security",
+    "player",
+    "device",
+    "tool",
+    "library",
+    "browser",
+    "declared-unknown",
+    "unknown",
+]
 _RANK = {category: rank for rank, category in enumerate(PRECEDENCE)}
 
 _WORD = re.compile(r"[a-z0-9]++")
@@ -84,7 +106,7 @@ class Catalogue:
                 best = token
         if best is not None:
             return best.agent
-        return BROWSER_AGENT if _looks_like_browser(text) else UNKNOWN_AGENT
+        return BROWSER_AGENT if _looks_like_browser(user_agent) else UNKNOWN_AGENT
 
     def _tokens(self, text: str) -> Iterator[_Token]:
         """Every token in `text`; of several that start with the same word, the longest (AI2Bot-Dolma, not AI2Bot)."""
@@ -128,8 +150,8 @@ def cut_addresses(text: str) -> str:
     return text
 
 
-def _looks_like_browser(text: str) -> bool:
-    return text.startswith(("mozilla/5.0", "opera/")) and name_browser(text.encode("latin-1")).family != ""
+def _looks_like_browser(user_agent: bytes) -> bool:
+    return user_agent.startswith((b"Mozilla/5.0", b"Opera/")) and name_browser(user_agent).family != ""
 
 
 @lru_cache(maxsize=2048)
@@ -225,9 +247,19 @@ def glob_matches(pieces: tuple[str, ...], text: str) -> bool:
 
 # -- the catalogue's files ---------------------------------------------------------------------------------
 
-_AGENT_KEYS = (
-    "name product_token robots_token category purposes match respects_robots verification docs samples not_samples"
-).split()
+_AGENT_KEYS = [
+    "name",
+    "product_token",
+    "robots_token",
+    "category",
+    "purposes",
+    "match",
+    "respects_robots",
+    "verification",
+    "docs",
+    "samples",
+    "not_samples",
+]
 _REQUIRED = ("name", "product_token", "category", "purposes")
 
 

@@ -209,7 +209,18 @@ class _Reader:
         document = self.mapping(node, "")
         if document is None:
             return None
-        blocks = "version site mode default routes route_default preferences limits rules examples".split()
+        blocks = [
+            "version",
+            "site",
+            "mode",
+            "default",
+            "routes",
+            "route_default",
+            "preferences",
+            "limits",
+            "rules",
+            "examples",
+        ]
         self.keys(document, blocks, "")
         self.version(document)
         limits = self.each(document, "limits", self._limit_reader())
@@ -257,7 +268,15 @@ class _Reader:
             if document.get("site") is None:
                 self.refuse(document, "'site' is required (at least its name)")
             return Site("")
-        known = "name contact trusted_proxies client_ip_header trusted_hops trust_unix case_sensitive".split()
+        known = [
+            "name",
+            "contact",
+            "trusted_proxies",
+            "client_ip_header",
+            "trusted_hops",
+            "trust_unix",
+            "case_sensitive",
+        ]
         known += ["strip_prefixes", "sitemap", "published_networks"]
         self.keys(node, known, "site: ")
         if not self.text(node, "name", "site: "):

@@ -1,7 +1,43 @@
+"""`guard render`: what a policy publishes, as it would be served."""
+
 from __future__ import annotations
+
 import argparse
+import json
+import sys
+
+from guard.cli.policies import read_or_complain
+from guard.directives import FILES, render_file, render_headers
+from guard.load import shipped_catalogue
+
+_NAMES = {path.rsplit("/", 1)[-1]: path for path in FILES}
 
 
-def configure(parser: argparse.ArgumentParser) -> None: ...
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "examples:\n"
+        "  guard render no-ai robots.txt\n"
+        "  guard render policy.yaml headers --path /media/4711.mp3 --json\n\n"
+        "exit codes: 0 rendered, 1 the policy has problems, 2 wrong usage"
+    )
+    parser.add_argument("policy", metavar="POLICY", help="a policy file, or the name of a shipped one")
+    parser.add_argument("what", choices=[*_NAMES, "headers"], help="a directive file, or the headers on every answer")
+    parser.add_argument("--path", default="/", metavar="P", help="for headers: whose answer (the same for all, so far)")
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+
+
 def run(arguments: argparse.Namespace) -> int:
+    policy = read_or_complain(arguments.policy, as_json=arguments.json)
+    if policy is None:
+        return 1
+    if arguments.what == "headers":
+        headers = {name.decode(): value.decode() for name, value in render_headers(policy.preferences)}
+        if arguments.json:
+            sys.stdout.write(json.dumps({"path": arguments.path, "headers": headers}) + "\n")
+        else:
+            sys.stdout.write("".join(f"{name}: {value}\n" for name, value in headers.items()))
+        return 0
+    path = _NAMES[arguments.what]
+    text = render_file(path, policy, shipped_catalogue())
+    sys.stdout.write(json.dumps({"path": path, "text": text}) + "\n" if arguments.json else text)
     return 0

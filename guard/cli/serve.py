@@ -124,7 +124,7 @@ def _work(
 
 
 def secret_of(policy: Policy) -> bytes:
-    """The key under which the store hides clients: GUARD_SECRET, else one that is the same on every machine of the site."""
+    """The key under which the store hides clients: GUARD_SECRET, else one made from the site's name."""
     chosen = os.environ.get("GUARD_SECRET", "")
     return hashlib.sha256((chosen or f"noai-guard:{policy.site.name}").encode()).digest()
 

@@ -193,13 +193,10 @@ class RedisStore:
         return self._fallback.take(limit, key)
 
     def _plan(self, limit: Limit) -> _Plan:
-        known = self._plans.get(limit.name)
-        if known is not None and known.limit != limit:
-            # The limit was changed: what was refused under the old one may be allowed under the new one.
-            self._refused.clear()
         if len(self._plans) >= _KNOWN_LIMITS:
             self._plans.clear()
         emission = emission_us(limit)
+        # The numbers are in the command and the command is what refusals are remembered by: a changed limit has none.
         head, tail = _key_command(_MARK, limit.name, emission, emission * (max(1, limit.burst) - 1)).split(_MARK)
         plan = _Plan(limit, head, tail)
         self._plans[limit.name] = plan

@@ -1,0 +1,57 @@
+# Two commands do everything on a fresh machine that has Python and make:
+#   make demo     run the main job: a small music platform, the guard in front, a cast of visitors
+#   make test     run the tests
+# Others: make check, make load, make bench, make lock, make clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check load bench lock clean tools install
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '2,4s/^# \{0,1\}//p' Makefile
+
+# The lock with hashes, then the project itself: no compiler, no other source.
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+install: $(STAMP)
+
+# What the tests speak with besides Python packages: a browser, curl, and Debian's Redis.
+tools:
+	@sh tests/tools.sh
+
+demo: $(STAMP)
+	$(BIN)/guard demo $(if $(ONCE),--once)
+
+test: $(STAMP) tools
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy guard
+	$(BIN)/lint-imports
+	$(BIN)/guard check policies/*.yaml
+	$(BIN)/python -m pytest -q tests/test_docs.py
+
+load: $(STAMP)
+	$(BIN)/python -m loadtests.run $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python -m loadtests.bench $(ARGS)
+
+# Renew the lock (needs uv).
+lock:
+	uv pip compile --universal --generate-hashes --extra dev --python-version 3.11 --no-header --no-annotate \
+		pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .venv-bench .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache loadtests/reports
