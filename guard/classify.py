@@ -61,7 +61,7 @@ _RANK = {category: rank for rank, category in enumerate(PRECEDENCE)}
 
 _WORD = re.compile(r"[a-z0-9]++")
 _URL = re.compile(r"https?+://[^\s;,()<>\"']*+")
-_MAIL_LOCAL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._%+-")
+_MAIL = "abcdefghijklmnopqrstuvwxyz0123456789._%+-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +81,30 @@ class Catalogue:
         self.agents = tuple(agents)
         self.by_name = {agent.name.lower(): agent for agent in self.agents}
         self._by_word: dict[str, list[_Token]] = {}
-        self._exact: dict[str, Agent] = {}
+        self._exact: dict[str, _Token] = {}
         for agent in self.agents:
-            if agent.match in ("token", "token/"):
-                text = agent.product_token.lower()
+            text = (agent.product_token or agent.robots_token).lower()
+            if agent.match in ("token", "token/", "robots-only"):  # nobody genuine sends a control name: still a claim
                 word = _WORD.search(text)
                 if word is None:
                     raise ValueError(f"agent '{agent.name}': product token has no letter or digit")
                 token = _Token(text, agent, (_RANK[agent.category], -len(text)), word.start())
                 self._by_word.setdefault(word[0], []).append(token)
             elif agent.match == "exact":
-                self._exact[agent.product_token.lower()] = agent
+                self._exact[text] = _Token(text, agent, (_RANK[agent.category], -len(text)), 0)
 
     def find(self, user_agent: bytes) -> Agent:
         """The agent that `user_agent` claims to be (all header lines, joined by newlines)."""
-        text = user_agent[:MAX_USER_AGENT_BYTES].decode("latin-1").lower()
-        for line in text.split("\n"):
-            if line.strip(" \t\"'") in self._exact:
-                return self._exact[line.strip(" \t\"'")]
-        text = cut_addresses(text)
+        if len(user_agent) > MAX_USER_AGENT_BYTES:  # no text in front may hide a token at the end
+            half = MAX_USER_AGENT_BYTES // 2
+            user_agent = user_agent[:half] + b"\n" + user_agent[-half:]
+        text = user_agent.decode("latin-1").lower()
         best: _Token | None = None
-        for token in self._tokens(text):
+        for line in text.split("\n"):
+            exact = self._exact.get(line.strip(" \t\"'"))
+            if exact is not None and (best is None or exact.rank < best.rank):
+                best = exact
+        for token in self._tokens(cut_addresses(text)):
             if best is None or token.rank < best.rank:
                 best = token
         if best is not None:
@@ -127,7 +130,7 @@ def _stands(token: _Token, at: int, text: str) -> bool:
         return False
     if end < len(text) and text[end].isascii() and text[end].isalnum():
         return False
-    return token.agent.match == "token" or start == 0 or _version_follows(text, end)
+    return token.agent.match != "token/" or start == 0 or _version_follows(text, end)
 
 
 def _version_follows(text: str, end: int) -> bool:
@@ -136,22 +139,21 @@ def _version_follows(text: str, end: int) -> bool:
 
 def cut_addresses(text: str) -> str:
     """`text` (lower case) without URLs and e-mail addresses; words keep their distance. Linear time."""
-    text = _URL.sub(" ", text)
-    at = text.find("@")
-    while at >= 0:
-        left = at
-        while left > 0 and text[left - 1] in _MAIL_LOCAL:
-            left -= 1
-        right = at + 1
-        while right < len(text) and text[right] in _MAIL_LOCAL:
-            right += 1
-        text = f"{text[:left]} {text[right:]}" if right > at + 1 else f"{text[:at]} {text[at + 1 :]}"
-        at = text.find("@", left)
-    return text
+    first, *others = _URL.sub(" ", text).split("@")
+    kept = [first]
+    for piece in others:
+        rest = piece.lstrip(_MAIL)
+        if len(rest) < len(piece):  # something that could be a host follows the "@"
+            kept[-1] = kept[-1].rstrip(_MAIL)
+        kept.append(rest)
+    return " ".join(kept)
 
 
 def _looks_like_browser(user_agent: bytes) -> bool:
-    return user_agent.startswith((b"Mozilla/5.0", b"Opera/")) and name_browser(user_agent).family != ""
+    if not user_agent.startswith((b"Mozilla/5.0", b"Opera/")):
+        return False
+    family = name_browser(user_agent).family.lower()
+    return family != "" and not any(word in family for word in ("bot", "crawler", "spider"))
 
 
 @lru_cache(maxsize=2048)
@@ -219,6 +221,8 @@ class _Segment:
         found.update(self.tail)
         if self.anything is not None:
             for skip in range(start, len(parts) + 1):
+                if (id(self.anything), skip) in seen:
+                    break  # whoever was here has gone, or will go, on to the end
                 self.anything.collect(parts, skip, found, seen)
         if start == len(parts):
             found.update(self.here)

@@ -125,26 +125,34 @@ def _is_port(text: str) -> bool:
 
 
 def _forwarded_for(element: str) -> str:
-    """The `for` parameter of one Forwarded element (RFC 7239 section 4); "?" when it has none."""
+    """The `for` parameter of one Forwarded element (RFC 7239 section 4); "?" when it has none, or several."""
+    found = []
     for pair in _split_quoted(element, ";"):
         name, _, value = pair.strip(" \t").partition("=")
         if name.lower() == "for":
-            return value.strip('"') or "?"
+            found.append(value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value)
+    if len(found) == 1 and found[0]:
+        return found[0]
     return "?" if element.strip(" \t") else ""
 
 
 def _split_quoted(text: str, separator: str) -> list[str]:
-    """Split outside double quotes; an odd quote leaves the rest in one piece, which is then no address."""
+    """Split outside quoted strings (RFC 9110 5.6.4), read from the right: an odd quote on the left, where anybody
+    can write, spoils no element that a hop of ours added to the right of it."""
     parts: list[str] = []
-    piece: list[str] = []
+    end = at = len(text)
     quoted = False
-    for char in text:
-        if char == '"':
-            quoted = not quoted
-        if char == separator and not quoted:
-            parts.append("".join(piece))
-            piece = []
-        else:
-            piece.append(char)
-    parts.append("".join(piece))
-    return parts
+    while at > 0:
+        at -= 1
+        if text[at] == '"':
+            before = at
+            while before > 0 and text[before - 1] == "\\":
+                before -= 1
+            if (at - before) % 2 == 0:
+                quoted = not quoted
+            at = before
+        elif text[at] == separator and not quoted:
+            parts.append(text[at + 1 : end])
+            end = at
+    parts.append(text[:end])
+    return parts[::-1]

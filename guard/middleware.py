@@ -41,6 +41,7 @@ class GuardMiddleware:
         self._added = list(guard.headers)
         self._hosts: Memo[bytes, bool] = Memo(256)
         self._warned = False
+        self._store_open = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -53,6 +54,9 @@ class GuardMiddleware:
             await self.app(scope, receive, send)
             return
         scope[_DONE] = True
+        if not self._store_open:  # an application without lifespan (Django) never told us to start
+            self._store_open = True
+            await self.guard.store.open()
         guard = self.guard
         user_agent = b""
         forwarded: tuple[bytes, ...] = ()
@@ -79,15 +83,14 @@ class GuardMiddleware:
         client, decision = guard.consider(request)
         if host is not None and not self._is_host(host):
             decision = decision._replace(action="reject", limit=None)
-        action = decision.action
-        if action == "allow" and guard.record is None:
-            await self.app(scope, receive, self._stating(scope, send))
-            guard.count(decision)
-            return
         admission: Admission | None = None
         if decision.limit is not None:
             asked = guard.admit(client, decision)
             admission = asked if asked is None or isinstance(asked, Admission) else await asked
+        if guard.record is None and (decision.action == "allow" or (admission is not None and admission.allowed)):
+            await self.app(scope, receive, self._stating(send))
+            guard.count(decision)
+            return
         await self._carry_out(scope, receive, send, request, client, decision, admission)
 
     async def _carry_out(
@@ -119,7 +122,7 @@ class GuardMiddleware:
         reply = guard.answer(decision, admission, _accept(scope["headers"]), decision_id)
         try:
             if reply is None:
-                await self.app(scope, receive, self._stating(scope, count))
+                await self.app(scope, receive, self._stating(count))
             elif scope["type"] == "websocket":
                 await _deny_websocket(scope, receive, count, reply)
                 status = reply.status
@@ -128,7 +131,7 @@ class GuardMiddleware:
         finally:
             guard.settle(request, client, decision, admission, decision_id, status, body_bytes, guard.clock() - started)
 
-    def _stating(self, scope: Scope, send: Send) -> Send:
+    def _stating(self, send: Send) -> Send:
         """`send` that adds the directive headers to the head of every answer and takes the place of the site's own."""
         added, ours = self._added, self._ours
 
@@ -154,6 +157,7 @@ class GuardMiddleware:
         async def opening() -> Message:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                self._store_open = True
                 await store.open()
             return message
 

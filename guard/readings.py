@@ -57,7 +57,7 @@ def read_target(target: bytes, *, case_sensitive: bool = False, strip_prefixes: 
     canonical = ""
     for depth, spelling in enumerate(_decodings(target)):
         for variant in _variants(spelling, strip_prefixes):
-            reading = _resolve(variant).decode("utf-8")
+            reading = _resolve(variant).decode("utf-8", "replace")
             found[reading if case_sensitive else _lower_ascii(reading)] = None
         if len(found) > MAX_READINGS:
             raise TargetError("too many readings")
@@ -75,7 +75,7 @@ def read_path(path: str, *, case_sensitive: bool = False, strip_prefixes: tuple[
 
 
 def _percent(char: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogateescape"))
+    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogatepass"))
 
 
 def _refuse_malformed(target: bytes) -> None:
@@ -98,12 +98,11 @@ def _decodings(target: bytes) -> list[bytes]:
             return spellings
         if _CONTROL.search(decoded) or _OVERLONG.search(decoded):
             raise TargetError("control byte or overlong UTF-8 after decoding")
-        try:
-            decoded.decode("utf-8")
-        except UnicodeDecodeError:
-            if step == 0:
+        if step == 0:  # deeper down a title like "100%80" may cease to be text: it is read with U+FFFD there
+            try:
+                decoded.decode("utf-8")
+            except UnicodeDecodeError:
                 raise TargetError("not UTF-8 after decoding") from None
-            return spellings  # a title like "100%80": nobody who decodes twice gets text out of it
         spellings.append(decoded)
     raise TargetError("still encoded after four decodings")
 
@@ -118,6 +117,8 @@ def _variants(spelling: bytes, strip_prefixes: tuple[str, ...]) -> set[bytes]:
         variants |= {_map_segments(variant, _cut_parameters) for variant in variants}
     if b"." in spelling or b" " in spelling:
         variants |= {_map_segments(variant, _cut_tail) for variant in variants}
+    if strip_prefixes:  # who strips a prefix may have put the path in order before
+        variants |= {_resolve(variant) for variant in variants}
     for prefix in strip_prefixes:
         cut = prefix.rstrip("/").encode().lower()
         variants |= {b"/" + variant[len(cut) :].lstrip(b"/") for variant in variants if variant.lower().startswith(cut)}

@@ -3,20 +3,21 @@
 Each agent's verdict is asked for every path pattern of the policy; agents with the same answers share one
 group, because a named group replaces `*` and rules must then be stated whole. Every group ends in an Allow or
 Disallow: readers that do not know Content-Signal or Content-Usage would otherwise merge it with the next.
+
+The two languages differ in two points, where the file says more than the policy: in robots.txt a `*` crosses
+slashes, and nothing tells the end of a path from the end of a glob. In all else what is published is enforced.
 """
 
 from __future__ import annotations
 
+import re
+from itertools import product
 from urllib.parse import quote
 
-from guard.classify import Catalogue
+from guard.classify import Catalogue, PathPatterns
 from guard.model import UNKNOWN_AGENT, Agent, Identity
 from guard.policy import Policy, decide
 
-_CRAWLERS = frozenset(
-    "ai-train ai-search ai-assistant ai-agent ai-dataset ai-audio ai-other search seo archive preview feed monitoring "
-    "ads security".split()
-)
 _OPEN = ("/robots.txt", "/ai.txt", "/.well-known/tdmrep.json")
 
 
@@ -25,10 +26,8 @@ def render(policy: Policy, catalogue: Catalogue, lines: tuple[str, ...]) -> str:
     everyone = _rules(policy, UNKNOWN_AGENT)
     groups: dict[tuple[str, ...], list[str]] = {}
     for agent in catalogue.agents:
-        if agent.robots_token and agent.category in _CRAWLERS:
-            rules = _rules(policy, agent)
-            if rules != everyone:
-                groups.setdefault(rules, []).append(agent.robots_token)
+        if agent.robots_token and (rules := _rules(policy, agent)) != everyone:
+            groups.setdefault(rules, []).append(agent.robots_token)
     out = [f"# {_ascii(policy.site.name)}: what automated clients may fetch, and what for."]
     if policy.preferences.get("train-ai") == "disallow":
         out += [
@@ -47,20 +46,36 @@ def render(policy: Policy, catalogue: Catalogue, lines: tuple[str, ...]) -> str:
 
 
 def _rules(policy: Policy, agent: Agent) -> tuple[str, ...]:
-    """Allow and Disallow lines for one agent: the default, and every pattern that differs from it."""
-    root_blocked = _blocked(policy, agent, "/a/b/c")
-    patterns = [path for entry in policy.routes for path in entry.paths]
-    patterns += [path for path in policy.rule_patterns.patterns if path not in patterns]
-    differing = [path for path in patterns if _blocked(policy, agent, _specimen(path)) is not root_blocked]
-    lines = [f"{'Allow' if root_blocked else 'Disallow'}: {spell(path)}" for path in differing]
+    """Allow and Disallow lines for one agent: the default, every pattern that differs from it, and those inside one
+    that differs but that do not themselves."""
+    root_blocked = _blocked(policy, agent, "/-/guard/-")
+    patterns = dict.fromkeys(path for entry in policy.routes for path in entry.paths)
+    patterns |= dict.fromkeys(policy.rule_patterns.patterns)
+    verdicts = {path: _blocked(policy, agent, _specimen(path)) for path in patterns}
+    differing = PathPatterns(
+        [path for path, blocked in verdicts.items() if blocked is not root_blocked],
+        case_sensitive=policy.site.case_sensitive,
+    )
+    lines = ["Disallow: /" if root_blocked else "Allow: /"]
+    for path, blocked in verdicts.items():
+        if blocked is not root_blocked or differing.match(_reading(policy, _specimen(path))):
+            lines += [f"{'Disallow' if blocked else 'Allow'}: {spelling}" for spelling in spell(path)]
     if root_blocked:
-        lines += [f"Allow: {path}" for path in _OPEN if path not in differing]
-    return ("Disallow: /" if root_blocked else "Allow: /", *lines)
+        lines += [f"Allow: {path}" for path in _OPEN]
+    return tuple(dict.fromkeys(lines))
 
 
 def _blocked(policy: Policy, agent: Agent, path: str) -> bool:
-    reading = path if policy.site.case_sensitive else path.lower()
-    return decide(policy, policy.evidence(agent, Identity.UNVERIFIED, reading, "GET", ())).action == "block"
+    """Would this agent be refused there? Asked for the real one, where the policy knows its networks."""
+    if path in _OPEN:  # served before any rule is asked
+        return False
+    known = policy.site.published_networks.get(agent.name.lower())
+    identity = Identity.VERIFIED if known else Identity.UNVERIFIED
+    return decide(policy, policy.evidence(agent, identity, _reading(policy, path), "GET", ())).action == "block"
+
+
+def _reading(policy: Policy, path: str) -> str:
+    return path if policy.site.case_sensitive else path.encode().lower().decode()
 
 
 def _specimen(pattern: str) -> str:
@@ -68,11 +83,29 @@ def _specimen(pattern: str) -> str:
     return pattern.replace("**", "x/x").replace("*", "x")
 
 
-def spell(pattern: str) -> str:
-    """Our pattern as a robots path: a closing `/**` is what a prefix means anyway, `*` is `*`, an exact end is `$`."""
-    if pattern.endswith("/**"):
-        return quote(pattern[:-2].replace("**/", "*/"), safe="/*!$&'()+,;=:@-._~")
-    return quote(pattern.replace("**/", "*/"), safe="/*!$&'()+,;=:@-._~") + "$"
+def spell(pattern: str) -> tuple[str, ...]:
+    """Our pattern as robots paths, which are prefixes unless `$` ends them.
+
+    `/media/**` is everything below, and the place itself with or without a query: `/media/ /media$ /media?`. An
+    exact path ends, too: `/inbox$ /inbox?`. After a glob nothing ends, for signed addresses go on with `?sig=`.
+    `**` may be no segment at all: `/hls/**/*.m3u8` is `/hls/*.m3u8`, and `/a/**/b` is `/a/b` and `/a/*/b`.
+    """
+    stem, below = re.subn(r"(?:/\*\*)+$", "", pattern.rstrip("/"))
+    pieces = re.split(r"(?:/\*\*)+(?=/)", stem)
+    gaps = [("*",) if piece.startswith("/*") else ("", "/*") for piece in pieces[1:]]
+    found: dict[str, None] = {}
+    for chosen in product(*gaps):
+        text = pieces[0]
+        for gap, piece in zip(chosen, pieces[1:], strict=True):
+            text += "/*" + piece[2:] if gap == "*" else gap + piece
+        text = quote(text, safe="/*!$&'()+,;=:@-._~")
+        if below:
+            found |= dict.fromkeys((f"{text}/", f"{text}$", f"{text}?") if text else ("/",))
+        elif "*" in text.rpartition("/")[2]:
+            found[text] = None
+        else:
+            found |= dict.fromkeys((f"{text or '/'}$", f"{text or '/'}?"))
+    return tuple(found)
 
 
 def _ascii(text: str) -> str:

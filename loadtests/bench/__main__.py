@@ -1,0 +1,233 @@
+"""`python -m loadtests.bench`: the guard, its peers and bare applications, measured side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from loadtests.bench import machine, parties, tables, traffic
+from loadtests.bench.parties import Party, Place
+from loadtests.bench.processes import BenchError, Server, cores
+from loadtests.bench.wrk import Round, Store, drive
+
+ROOT = Path(__file__).parents[2]
+CONNECTIONS = {"middleware": 64, "small": 64, "segment": 32, "big": 8}
+
+
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.bench",
+        description="Measure the guard next to bare applications and to its peers, interleaved, on this machine.",
+        epilog="examples:\n"
+        "  python -m loadtests.bench                                     everything, about 8 minutes\n"
+        "  python -m loadtests.bench --only sidecar --rounds 3           about 2 minutes\n"
+        "  python -m loadtests.bench --markdown bench.md --json bench.json --strict\n\n"
+        "exit codes: 0 measured (bars passed or, without --strict, not), 1 a party failed or a bar was missed\n"
+        "with --strict, 2 something is missing or wrong usage",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--rounds", type=int, default=5, metavar="N", help="interleaved rounds (default: 5)")
+    add("--seconds", type=int, default=2, metavar="S", help="seconds of load for each party and round (default: 2)")
+    add("--only", choices=("middleware", "sidecar"), help="one of the two tables")
+    add("--json", type=Path, metavar="FILE", help="also write every round there")
+    add("--markdown", type=Path, metavar="FILE", help="also write the tables there")
+    add("--strict", action="store_true", help="exit with 1 when a bar is missed")
+    add(
+        "--peers-python",
+        type=Path,
+        default=ROOT / ".venv-peers" / "bin" / "python",
+        metavar="FILE",
+        help="the Python of the environment with fastapi-guard (default: .venv-peers/bin/python)",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.rounds < 1 or not 1 <= arguments.seconds <= 60:
+        parser.error("--rounds must be at least 1 and --seconds between 1 and 60")
+    for file in (arguments.json, arguments.markdown):
+        if file is not None and not file.resolve().parent.is_dir():
+            parser.error(f"there is no folder for {file}")
+    return arguments
+
+
+class Run:
+    """One run: its directory, its processes, its cores."""
+
+    def __init__(self, arguments: argparse.Namespace, stack: ExitStack) -> None:
+        self.rounds, self.seconds = arguments.rounds, arguments.seconds
+        self.peers_python = arguments.peers_python.absolute()
+        self.core, self.others = cores()
+        self.directory = Path(tempfile.mkdtemp(prefix="guard-bench-"))
+        self.stack = stack
+        stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        sys.stderr.write(f"[{time.monotonic() - self.began:5.0f} s] {text}\n")
+        sys.stderr.flush()
+
+    def start(self, rows: Sequence[Party], place: Place) -> dict[str, Server]:
+        """All parties at once; those that share a process get the same one."""
+        servers: dict[str, Server] = {}
+        for party in rows:
+            if not party.shares and party.key not in servers:
+                servers[party.key] = server = party.start(place, party.key)
+                self.stack.callback(server.stop)
+        for server in servers.values():
+            server.wait_ready(parties.answers_http)
+        return servers | {party.key: servers[party.shares] for party in rows if party.shares}
+
+    def interleave(
+        self,
+        rows: Sequence[Party],
+        servers: dict[str, Server],
+        script: Callable[[Party], Path],
+        connections: int,
+        store: Store | None = None,
+    ) -> dict[str, list[Round]]:
+        """A warm-up, then `rounds` times everybody once; each round begins one row further on within a group."""
+        measured: dict[str, list[Round]] = {party.key: [] for party in rows}
+
+        def once(party: Party, seconds: int) -> Round:
+            watched = store if party.counts_in_store else None
+            return drive(servers[party.key], script(party), connections, seconds, self.others, watched)
+
+        for party in rows:
+            once(party, 1)
+        for number in range(self.rounds):
+            for party in _turned(rows, number):
+                measured[party.key].append(once(party, self.seconds))
+            words = ", ".join(f"{key} {found[-1].per_second:,.0f}" for key, found in measured.items())
+            self.say(f"round {number + 1} of {self.rounds}: {words}")
+        return measured
+
+
+def _turned(rows: Sequence[Party], by: int) -> list[Party]:
+    """The groups in order, and within each the rows turned by `by`, so that nobody always comes first."""
+    groups: dict[str, list[Party]] = {}
+    for party in rows:
+        groups.setdefault(party.group, []).append(party)
+    turned: list[Party] = []
+    for members in groups.values():
+        at = by % len(members)
+        turned += members[at:] + members[:at]
+    return turned
+
+
+def measure_middleware(run: Run) -> list[tables.Row]:
+    rows = parties.middleware()
+    run.say(f"middleware: starting {len(rows)} parties and a Valkey")
+    valkey, socket, port = parties.start_store(run.directory, run.others)
+    run.stack.callback(valkey.stop)
+    run.say(f"fastapi-guard gets {parties.write_agents(run.directory)} AI agents as one pattern")
+    place = Place(run.directory, run.core, run.peers_python, store_socket=socket, store_port=port)
+    servers = run.start(rows, place)
+    store = Store(valkey, port)
+    run.stack.callback(store.close)
+    requests = traffic.prepare(traffic.platform_paths(192), clients=traffic.REQUESTS)
+    script = traffic.write_lua(requests, run.directory / "middleware.lua")
+    run.say(f"each of {len(requests)} requests once to everybody: same answers as the bare application?")
+    wanted: dict[str, list[tuple[int, bytes]]] = {}
+    for party in rows:
+        server, commands = servers[party.key], store.commands()
+        if not party.base:
+            wanted[party.key] = list(traffic.fetch(server.port, requests))
+        parties.check_bodies(server, requests, wanted[party.base or party.key])
+        if party.refuses_ai:
+            parties.check_refusal(server)
+        if party.counts_in_store and store.commands() - commands < len(requests) // 10:
+            raise BenchError(f"{party.key} does not count in the store:\n{server.last_words()}")
+    measured = run.interleave(rows, servers, lambda _: script, CONNECTIONS["middleware"], store)
+    for party in rows:
+        servers[party.key].stop()
+    valkey.stop()
+    return tables.rows(rows, measured)
+
+
+def measure_sidecar(run: Run) -> dict[str, list[tables.Row]]:
+    kinds = parties.sidecar()
+    everybody = list({party.key: party for rows in kinds.values() for party in rows}.values())
+    run.say(f"sidecar: starting the upstream and {sum(not party.shares for party in everybody)} proxies")
+    upstream = parties.start_upstream(run.directory, run.others)
+    run.stack.callback(upstream.stop)
+    place = Place(run.directory, run.core, run.peers_python, upstream_port=upstream.port)
+    servers = run.start(everybody, place)
+    small = traffic.prepare(traffic.platform_paths(256))
+    requests = {
+        "small": small,
+        "segment": [one._replace(path="/media/segment.m4s") for one in small],
+        "big": [one._replace(path="/media/big.flac") for one in small],
+    }
+    run.say("16 requests of each kind through every proxy: same bytes as from the upstream?")
+    for kind, rows in kinds.items():
+        some = requests[kind][:16]
+        wanted = list(traffic.fetch(upstream.port, some))
+        for party in rows:
+            parties.check_bodies(servers[party.key], some, wanted)
+            if party.refuses_ai:
+                parties.check_refusal(servers[party.key])
+    for server in {id(server): server for server in servers.values()}.values():  # all 512, so that none is refused
+        parties.check_bodies(server, small, list(traffic.fetch(upstream.port, small)))
+    found: dict[str, list[tables.Row]] = {}
+    for kind, rows in kinds.items():
+        run.say(f"sidecar, {kind} answers")
+        same = traffic.write_lua(requests[kind], run.directory / f"{kind}.lua")
+        new = traffic.write_lua(requests[kind], run.directory / f"{kind}-new.lua", new_heads=True)
+        scripts = {False: same, True: new}
+        measured = run.interleave(rows, servers, lambda party, by=scripts: by[party.new_heads], CONNECTIONS[kind])
+        found[kind] = tables.rows(rows, measured)
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = read_arguments(argv)
+    which = [arguments.only] if arguments.only else ["middleware", "sidecar"]
+    missing = parties.find_missing(which, arguments.peers_python)
+    if missing:
+        sys.stderr.write("bench: this is missing:\n" + "".join(f"  - {thing}\n" for thing in missing))
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    facts = machine.particulars(which, arguments.peers_python)
+    sections: list[tables.Section] = []
+    bars: list[tables.Bar] = []
+    data: dict[str, object] = {"machine": facts}
+    try:
+        with ExitStack() as stack:
+            run = Run(arguments, stack)
+            if "middleware" in which:
+                rows = measure_middleware(run)
+                bars += tables.middleware_bars(rows)
+                sections.append(tables.middleware_section(rows, CONNECTIONS["middleware"]))
+                data["middleware"] = [tables.as_data(row) for row in rows]
+            if "sidecar" in which:
+                kinds = measure_sidecar(run)
+                bars += tables.sidecar_bars(kinds)
+                sections += tables.sidecar_sections(kinds, CONNECTIONS)
+                data["sidecar"] = {kind: [tables.as_data(row) for row in rows] for kind, rows in kinds.items()}
+            run.say("done")
+    except BenchError as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    pinned = "server on one core, load generator, upstream and Valkey on another" if run.core else "ONE CORE FOR ALL"
+    method = f"{arguments.rounds} interleaved rounds of {arguments.seconds} s, all parties up at once, {pinned}"
+    sections.append(tables.bars_section(bars))
+    tables.print_all(facts, sections, method)
+    data |= {"method": method, "bars": [vars(bar) for bar in bars], "notes": list(parties.NOTES)}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+    if arguments.markdown:
+        arguments.markdown.write_text(tables.as_markdown(facts, sections, method), "utf-8")
+    return 1 if arguments.strict and not all(bar.passed for bar in bars) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

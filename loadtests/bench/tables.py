@@ -1,0 +1,236 @@
+"""From rounds to rows: medians of per-round ratios, the bars, and three ways to write them down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtests.bench.parties import BIG_BYTES, NOTES, Party
+from loadtests.bench.wrk import Round
+
+BUSY_ENOUGH = 0.90
+
+
+@dataclass(frozen=True)
+class Row:
+    """One party's line. `ratio` is of requests a second to the base's in the same round; so is `cpu_ratio` of CPU."""
+
+    key: str
+    group: str
+    label: str
+    per_second: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    cpu_us: float
+    cpu_ratio: float
+    cpu_s_per_gb: float
+    mb_per_second: float
+    p50_ms: float
+    p99_ms: float
+    busy: float
+    store_us: float | None
+    store_commands: float | None
+    base: str
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One promise and what this run says of it."""
+
+    name: str
+    wanted: str
+    measured: str
+    passed: bool
+
+
+def rows(parties: Sequence[Party], measured: dict[str, list[Round]]) -> list[Row]:
+    return [_row(party, measured[party.key], measured[party.base or party.key]) for party in parties]
+
+
+def _row(party: Party, own: list[Round], base: list[Round]) -> Row:
+    ratios = [mine.per_second / theirs.per_second for mine, theirs in zip(own, base, strict=True)]
+    costs = [mine.cpu_s_per_gb / theirs.cpu_s_per_gb for mine, theirs in zip(own, base, strict=True)]
+    store = party.counts_in_store
+
+    def middle(value: Callable[[Round], float]) -> float:
+        return median(value(one) for one in own)
+
+    return Row(
+        key=party.key,
+        group=party.group,
+        label=party.label,
+        per_second=middle(lambda one: one.per_second),
+        ratio=median(ratios),
+        ratio_low=min(ratios),
+        ratio_high=max(ratios),
+        cpu_us=middle(lambda one: one.cpu_us),
+        cpu_ratio=median(costs),
+        cpu_s_per_gb=middle(lambda one: one.cpu_s_per_gb),
+        mb_per_second=middle(lambda one: one.bytes / one.seconds / 1e6),
+        p50_ms=middle(lambda one: one.p50_ms),
+        p99_ms=middle(lambda one: one.p99_ms),
+        busy=middle(lambda one: one.busy),
+        store_us=middle(lambda one: one.store_cpu_s / one.requests * 1e6) if store else None,
+        store_commands=middle(lambda one: one.store_commands / one.requests) if store else None,
+        base=party.base,
+        rounds=tuple(own),
+    )
+
+
+# -- bars --------------------------------------------------------------------------------------------------
+
+
+def middleware_bars(found: Sequence[Row]) -> list[Bar]:
+    by_key = {row.key: row for row in found}
+    return [
+        _at_least(f"guard in process, no store, {server}", by_key[key].ratio, wanted, "of bare")
+        for server, key, wanted in (
+            ("granian", "granian-guard", 0.80),
+            ("uvicorn", "uvicorn-guard", 0.70),
+            ("FastAPI", "fastapi-guard", 0.95),
+        )
+    ]
+
+
+def sidecar_bars(found: dict[str, list[Row]]) -> list[Bar]:
+    small = {row.key: row for row in found["small"]}
+    big = {row.key: row for row in found["big"]}
+    ours = small["ours"].ratio
+    cost = big["ours"].cpu_ratio
+    return [
+        _at_least("sidecar with no-ai, small answers", ours, 0.60, "of nginx proxy_pass"),
+        *(
+            Bar(
+                f"sidecar with no-ai ahead of {name}, small answers",
+                f"> {small[key].ratio:.2f}",
+                f"{ours:.2f}",
+                ours > small[key].ratio,
+            )
+            for name, key in (("Caddy", "caddy"), ("Envoy", "envoy"))
+        ),
+        Bar("sidecar with no-ai, CPU per GB at 5 MB", "<= 1.20 of tuned nginx", f"{cost:.2f}", cost <= 1.2),
+    ]
+
+
+def _at_least(name: str, value: float, wanted: float, of: str) -> Bar:
+    return Bar(name, f">= {wanted:.2f} {of}", f"{value:.2f}", value >= wanted)
+
+
+# -- writing -----------------------------------------------------------------------------------------------
+
+Cells = tuple[str, ...]
+Section = tuple[str, Cells, list[Cells]]
+"""Title, column heads, rows."""
+
+
+def middleware_section(found: Sequence[Row], connections: int) -> Section:
+    head = ("server, app", "guarded by", "requests/s", "ratio to bare", "low-high", "CPU us/req", "p50 ms", "p99 ms")
+    head += ("Valkey us/req", "commands/req", "core busy")
+    body = [
+        (
+            row.group,
+            row.label,
+            f"{row.per_second:,.0f}",
+            f"{row.ratio:.2f}",
+            f"{row.ratio_low:.2f}-{row.ratio_high:.2f}" if row.base else "",
+            f"{row.cpu_us:.1f}",
+            f"{row.p50_ms:.1f}",
+            f"{row.p99_ms:.1f}",
+            "" if row.store_us is None else f"{row.store_us:.1f}",
+            "" if row.store_commands is None else f"{row.store_commands:.2f}",
+            _busy(row),
+        )
+        for row in found
+    ]
+    return f"Table 1. Middleware: {connections} connections, one worker, one core", head, body
+
+
+def sidecar_sections(found: dict[str, list[Row]], connections: dict[str, int]) -> list[Section]:
+    sections: list[Section] = []
+    sizes = {"small": "a small JSON answer", "segment": "a 64 KiB segment", "big": f"a {BIG_BYTES / 1e6:.0f} MB file"}
+    for kind, size in sizes.items():
+        head: Cells = ("proxy", "requests/s", "ratio to nginx", "low-high", "CPU us/req", "CPU ratio")
+        head += ("p50 ms", "p99 ms", "core busy") if kind == "small" else ("MB/s", "CPU s/GB", "core busy")
+        body: list[Cells] = []
+        for row in found[kind]:
+            cells: Cells = (
+                row.label,
+                f"{row.per_second:,.0f}",
+                f"{row.ratio:.2f}",
+                f"{row.ratio_low:.2f}-{row.ratio_high:.2f}" if row.base else "",
+                f"{row.cpu_us:,.1f}",
+                f"{row.cpu_ratio:.2f}",
+            )
+            if kind == "small":
+                cells += (f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}")
+            else:
+                cells += (f"{row.mb_per_second:,.0f}", f"{row.cpu_s_per_gb:.2f}")
+            body.append((*cells, _busy(row)))
+        title = f"Table 2. Sidecar: {size}, {connections[kind]} connections, one worker, one core"
+        sections.append((title, head, body))
+    return sections
+
+
+def _busy(row: Row) -> str:
+    """A mark where the party was not the limit: its ratio then says less than its CPU."""
+    return f"{row.busy * 100:.0f} %" + (" *" if row.busy < BUSY_ENOUGH else "")
+
+
+def bars_section(bars: Sequence[Bar]) -> Section:
+    body = [("PASS" if bar.passed else "MISS", bar.name, bar.wanted, bar.measured) for bar in bars]
+    return "Bars", ("", "what", "wanted", "measured"), body
+
+
+FOOTNOTE = (
+    "Ratios are medians of per-round ratios; low-high are their extremes. "
+    f"* = less than {BUSY_ENOUGH * 100:.0f} % of its core in use: the load generator, the upstream or the store "
+    "was the limit, or a neighbour took the core; compare CPU."
+)
+
+
+def print_all(machine: dict[str, str], sections: Sequence[Section], method: str) -> None:
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=170)
+    for name, fact in machine.items():
+        console.print(f"{name + ':':<20} {fact}")
+    console.print(f"{'method:':<20} {method}\n")
+    for title, head, body in sections:
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for position, name in enumerate(head):
+            text = position < (2 if head[0] != "proxy" else 1) or name in ("what", "wanted")
+            table.add_column(name, justify="left" if text else "right", no_wrap=text)
+        previous = ""
+        for cells in body:
+            if head[0] == "server, app" and previous and cells[0] != previous:
+                table.add_section()
+            shown = ("", *cells[1:]) if head[0] == "server, app" and cells[0] == previous else cells
+            previous = cells[0]
+            table.add_row(*shown)
+        console.print(table)
+        console.print()
+    console.print(FOOTNOTE)
+    for note in NOTES:
+        console.print(f"- {note}")
+
+
+def as_markdown(machine: dict[str, str], sections: Sequence[Section], method: str) -> str:
+    lines = ["# Benchmark", "", *(f"- **{name}**: {fact}" for name, fact in machine.items()), f"- **method**: {method}"]
+    for title, head, body in sections:
+        text = 2 if head[0] != "proxy" else 1
+        lines += ["", f"## {title}", "", f"| {' | '.join(head)} |"]
+        lines.append("|" + "|".join("---" if position < text else "---:" for position in range(len(head))) + "|")
+        lines += [f"| {' | '.join(cells)} |" for cells in body]
+    lines += ["", FOOTNOTE.replace("*", "\\*"), "", *(f"- {note}" for note in NOTES), ""]
+    return "\n".join(lines)
+
+
+def as_data(row: Row) -> dict[str, object]:
+    """A row for JSON, with every round."""
+    return {**asdict(row), "rounds": [one._asdict() for one in row.rounds]}
