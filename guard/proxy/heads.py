@@ -69,24 +69,24 @@ class RequestHead:
         "headers",
         "keep_alive",
         "method",
-        "prefix",
         "query",
         "target",
         "user_agent",
         "version_10",
         "websocket",
+        "written",
+        "written_trusted",
     )
 
     def __init__(self, method: bytes, url: bytes, version: str, headers: Headers, keep_alive: bool, hop: bytes) -> None:
         """`hop` is the header (lower case) that trusted hops write. Raises BadRequest."""
         if version not in ("1.1", "1.0"):
-            raise BadRequest(505, f"version {version}")
+            raise BadRequest(400, f"version {version}")  # not 505: whatever arrives, the fault is not ours
         if len(headers) > MAX_FIELDS:
             raise BadRequest(431, "too many fields")
         self.method = method.decode("ascii")
         self.version_10 = version == "1.0"
         self.headers = headers
-        self.keep_alive = keep_alive
         fields = _gather(headers)
         host = fields.get(b"host", _ABSENT)
         if len(host) != 1 or not is_host(host[0]):
@@ -94,14 +94,16 @@ class RequestHead:
         self.target, self.query = _origin_form(url, host[0])
         self.framing, self.body_bytes = _request_framing(fields, self.version_10)
         connection = _connection_tokens(fields.get(b"connection", _ABSENT))
+        upgrade = fields.get(b"upgrade", _ABSENT) if b"upgrade" in connection else _ABSENT
         self.websocket = (
-            b"upgrade" in connection
-            and fields.get(b"upgrade", _ABSENT) == (b"websocket",)
+            len(upgrade) == 1
+            and upgrade[0].lower() == b"websocket"
             and len(fields.get(b"sec-websocket-key", _ABSENT)) == 1
             and method == b"GET"
             and self.framing == NO_BODY
             and not self.version_10
         )
+        self.keep_alive = keep_alive and (self.websocket or not upgrade)  # what follows might be of the other protocol
         expect = fields.get(b"expect", _ABSENT)
         if expect and (len(expect) != 1 or expect[0].lower() != b"100-continue"):
             raise BadRequest(417, "unknown expectation")
@@ -109,13 +111,21 @@ class RequestHead:
         self.user_agent = b"\n".join(fields.get(b"user-agent", _ABSENT))
         self.accept = b",".join(fields.get(b"accept", _ABSENT))
         self.forwarded = fields.get(hop, _ABSENT) if hop else _ABSENT
-        self.prefix: bytes | None = None
+        self.written: bytes | None = None
+        self.written_trusted: bytes | None = None
 
     def for_upstream(self, trusted: bool) -> bytes:
-        """The head as it goes on, up to the forwarding fields that depend on the connection (no empty line yet)."""
-        if self.prefix is None:
-            self.prefix = self._write(trusted)
-        return self.prefix
+        """The head as it goes on, up to the forwarding fields that depend on the connection (no empty line yet).
+
+        A trusted hop's words about others stay in it, anybody else's do not, so each of the two is kept by itself.
+        """
+        if trusted:
+            if self.written_trusted is None:
+                self.written_trusted = self._write(True)
+            return self.written_trusted
+        if self.written is None:
+            self.written = self._write(False)
+        return self.written
 
     def _write(self, trusted: bool) -> bytes:
         nominated = _connection_tokens([value for name, value in self.headers if name.lower() == b"connection"])
@@ -190,8 +200,7 @@ def _request_framing(fields: dict[bytes, tuple[bytes, ...]], version_10: bool) -
     if lengths:
         if len(lengths) != 1 or not _DIGITS.fullmatch(lengths[0]):
             raise BadRequest(400, "ambiguous length")
-        length = int(lengths[0])
-        return (COUNTED, length) if length else (COUNTED, 0)
+        return COUNTED, int(lengths[0])
     return NO_BODY, 0
 
 
@@ -218,9 +227,11 @@ class ResponseHead:
 
     def __init__(self, status: int, raw: bytes, special: list[Special], keep_alive: bool, head_only: bool) -> None:
         """`head_only`: the answer to HEAD, which ends with its head. Raises ValueError on doubtful framing."""
+        if status < 100 or not raw.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")):
+            raise ValueError("status line of the answer")
         self.status = status
         self.raw = raw
-        self.special = special
+        self.special = [*special, *_nominated(raw, special)]
         self.written: tuple[Statement, bytes] | None = None
         framing, self.body_bytes = UNTIL_CLOSE, 0
         for kind, _, value in special:
@@ -238,8 +249,20 @@ class ResponseHead:
         self.keep_alive = keep_alive and framing != UNTIL_CLOSE
 
 
+def _nominated(raw: bytes, special: list[Special]) -> list[Special]:
+    """The further fields that the answer's Connection names (RFC 9110 7.6.1), as they are spelled."""
+    lines = [value for kind, name, value in special if kind == _HOP and name.lower() == b"connection"]
+    tokens = {token.strip(b" \t").lower() for line in lines for token in line.split(b",")} - _KIND_OF.keys()
+    tokens -= {b"", b"close", b"keep-alive"}
+    names = [name for token in sorted(tokens) for name in re.findall(rb"(?i)\r\n(%b):" % re.escape(token), raw)]
+    return [(_HOP, name, b"") for name in names]
+
+
 _KEPT, _HOP, _LENGTH, _CODING, _STATED, _USAGE = range(6)
 """Kinds of answer fields: pass on, leave behind, the two that frame, and those that our statements replace."""
+
+_NO_LENGTH = frozenset((*range(100, 200), 204))
+"""Statuses that must not have a Content-Length (RFC 9110 8.6)."""
 
 Special = tuple[int, bytes, bytes]
 """Kind, name as spelled, value."""
@@ -295,7 +318,7 @@ def _write_answer(head: ResponseHead, framing: int, closing: bool, version_10: b
         theirs: list[str] = []
         for kind, name, value in head.special:
             if kind == _LENGTH:
-                if framing == COUNTED or (framing == NO_BODY and head.status != 204):
+                if framing == COUNTED or (framing == NO_BODY and head.status not in _NO_LENGTH):
                     continue
             elif kind >= _STATED and kind not in statement.replaced:
                 continue

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -39,6 +40,7 @@ class Supervisor:
     def serve(self) -> int:
         """Keep the workers running until SIGTERM or SIGINT. The exit code: 0, or 1 when they would not live."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)  # taken one by one below, so none is missed
+        _allow_many_files()
         for slot in range(self.workers):
             self._start(slot)
         deadline_s = float("inf")
@@ -90,8 +92,9 @@ class Supervisor:
         except BaseException:  # noqa: BLE001  # a forked child must never return into its parent's stack
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with contextlib.suppress(OSError, ValueError):  # a log that nobody reads any more must not keep us here
+                sys.stdout.flush()
+                sys.stderr.flush()
             os._exit(code)
 
     def _signal(self, number: int) -> None:
@@ -103,3 +106,10 @@ class Supervisor:
         now = time.monotonic()
         self._deaths = [moment for moment in self._deaths if now - moment < 10.0] + [now]
         return len(self._deaths) > RESTART_LIMIT
+
+
+def _allow_many_files() -> None:
+    """A stream takes two sockets, and the usual soft limit is 1024: take what the system grants."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -30,6 +30,7 @@ from guard.proxy.heads import (
 _log = logging.getLogger("guard.proxy")
 
 MAX_ANSWER_HEAD_BYTES = 64 * 1024
+MAX_INTERIM_ANSWERS = 32
 _MEMO_HEAD_BYTES = 2048
 _TUNNEL = 9
 _HEAD = 8
@@ -43,6 +44,7 @@ class Receiver(Protocol):
     """Who waits for an answer: one exchange of a client connection."""
 
     head_only: bool
+    complete: bool  # the whole request has been handed to the upstream connection
 
     def answered(self, head: ResponseHead, body: bytes, whole: bool) -> None: ...
     def informed(self, head: ResponseHead) -> None: ...
@@ -63,7 +65,9 @@ class UpstreamConnection(asyncio.Protocol):
         self.state = _HEAD
         self.remaining = 0
         self.idle_since = 0.0
-        self.used = False
+        self.reused = False  # it has been idle, and nothing of an answer has come since
+        self.paused = False  # the client does not read: the upstream must wait
+        self.full = False  # the upstream does not read: the client must wait
         self._buffer = b""
         self._parser: httptools.HttpResponseParser | None = None
         self._wire_keep_alive = False
@@ -72,6 +76,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._status = 0
         self._keep_alive = False
         self._complete = False
+        self._interims = 0
 
     # -- what the exchange calls -------------------------------------------------------------------------
 
@@ -85,11 +90,21 @@ class UpstreamConnection(asyncio.Protocol):
         self.receiver = None
         self.transport.abort()
 
+    def pause(self) -> None:
+        """Read nothing more until `resume`: the client is behind."""
+        self.paused = True
+        self.transport.pause_reading()
+
+    def resume(self) -> None:
+        self.paused = False
+        self.transport.resume_reading()
+
     # -- asyncio.Protocol --------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
         self.transport.set_write_buffer_limits(high=self.pool.high_water_bytes)
+        self.pool.remember(self)
 
     def data_received(self, data: bytes) -> None:
         receiver = self.receiver
@@ -124,29 +139,33 @@ class UpstreamConnection(asyncio.Protocol):
         self.pool.forget(self)
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
-            untouched = self.state == _HEAD and not self._buffer and self.used
+            untouched = self.reused and self.state == _HEAD and not self._buffer
             receiver.failed("upstream closed the connection", untouched=untouched)
 
     def pause_writing(self) -> None:
+        self.full = True
         if self.receiver is not None:
             self.receiver.hold()
 
     def resume_writing(self) -> None:
+        self.full = False
         if self.receiver is not None:
             self.receiver.go_on()
 
     # -- the answer --------------------------------------------------------------------------------------
 
     def _read_head(self, data: bytes) -> None:
+        receiver = self.receiver
+        if receiver is None:
+            return
         end = data.find(b"\r\n\r\n") + 4
+        if (end if end >= 4 else len(data)) > MAX_ANSWER_HEAD_BYTES:
+            self._give_up("answer head too large")
+            return
         if end < 4:
             self._buffer = data
-            if len(data) > MAX_ANSWER_HEAD_BYTES:
-                self._give_up("answer head too large")
             return
         self._buffer = b""
-        receiver = self.receiver
-        assert receiver is not None
         raw = data[:end]
         head = None if receiver.head_only else heads.get(raw)
         if head is None and (head := self._parse_head(receiver, data, raw)) is None:
@@ -163,7 +182,7 @@ class UpstreamConnection(asyncio.Protocol):
                 if remaining < 0:
                     body = body[: head.body_bytes]
                     self._keep_alive = False
-                self._release()
+                self._release(receiver)
                 receiver.answered(head, body, True)
         elif head.status < 200:
             self._interim(receiver, head, data[end:])
@@ -171,7 +190,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._start_chunked(receiver, head, data[end:])
         elif framing == NO_BODY:
             self._keep_alive = head.keep_alive and len(data) == end
-            self._release()
+            self._release(receiver)
             receiver.answered(head, b"", True)
         else:
             receiver.answered(head, data[end:], False)
@@ -182,6 +201,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._special = []
         self._body = b""
         self._complete = False
+        self._status = 0
         try:
             parser.feed_data(raw)
         except httptools.HttpParserUpgrade:
@@ -189,8 +209,9 @@ class UpstreamConnection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._give_up("not an HTTP answer")
             return None
+        special, self._special = self._special, []  # what comes later are trailer fields: they are left behind
         try:
-            head = ResponseHead(self._status, raw, self._special, self._wire_keep_alive, receiver.head_only)
+            head = ResponseHead(self._status, raw, special, self._wire_keep_alive, receiver.head_only)
         except ValueError as error:
             self._give_up(str(error))
             return None
@@ -201,11 +222,15 @@ class UpstreamConnection(asyncio.Protocol):
     def _interim(self, receiver: Receiver, head: ResponseHead, rest: bytes) -> None:
         """A 1xx head: 101 opens the tunnel, others come before the answer."""
         self.state = _HEAD
+        self.reused = False
+        self._interims += 1
         if head.status == 101:
             self.state = _TUNNEL
             receiver.answered(head, b"", False)
             if rest and self.receiver is receiver:
                 receiver.received(rest)
+        elif self._interims > MAX_INTERIM_ANSWERS:
+            self._give_up("too many interim answers")
         else:
             receiver.informed(head)
             if rest and self.receiver is receiver:
@@ -216,19 +241,23 @@ class UpstreamConnection(asyncio.Protocol):
             return
         body, self._body = self._body, b""
         if self._complete:
-            self._release()
+            self._release(receiver)
             receiver.answered(head, body, True)
         else:
             receiver.answered(head, body, False)
 
     def _feed(self, data: bytes) -> bool:
         """Chunks to llhttp, which leaves what they carry in `_body`. False after giving up."""
-        assert self._parser is not None
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._give_up("broken chunks")
+        parser = self._parser
+        if parser is None:
             return False
+        try:
+            parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self._complete:
+                self._give_up("broken chunks")
+                return False
+            self._keep_alive = False  # the answer was whole; what came behind it belongs to nobody
         return True
 
     def _feed_chunks(self, data: bytes) -> None:
@@ -237,20 +266,24 @@ class UpstreamConnection(asyncio.Protocol):
         body, self._body = self._body, b""
         if body and self.receiver is not None:
             self.receiver.received(body)
-        if self._complete and self.receiver is not None:
+        if self._complete:
             self._finish()
 
     def _finish(self) -> None:
         receiver = self.receiver
-        assert receiver is not None
-        self._release()
-        receiver.ended()
+        if receiver is not None:
+            self._release(receiver)
+            receiver.ended()
 
-    def _release(self) -> None:
-        """The answer is whole: back to the pool, or closed."""
+    def _release(self, receiver: Receiver) -> None:
+        """The answer is whole. Back to the pool, if the request was, too, and the upstream has taken it; else closed."""
         self.receiver = None
-        self.used = True
-        if self._keep_alive:
+        self._interims = 0
+        if self.paused:
+            self.resume()
+        if self.full or not receiver.complete:
+            self.transport.abort()
+        elif self._keep_alive:
             self.pool.put_back(self)
         else:
             self.transport.close()
@@ -263,18 +296,23 @@ class UpstreamConnection(asyncio.Protocol):
 
     # -- httptools callbacks -----------------------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        if self._complete:  # a second answer behind the first: nobody asked for it
+            self._keep_alive = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if name not in plain and (kind := field_kind(name)):
-            self._special.append((kind, name, value))
+            self._special.append((kind, name, value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        reader = self._parser
-        assert reader is not None
-        self._wire_keep_alive = reader.should_keep_alive()  # llhttp knows it only now
-        self._status = reader.get_status_code()
+        parser = self._parser
+        if parser is not None:
+            self._wire_keep_alive = parser.should_keep_alive()  # llhttp knows it only now
+            self._status = parser.get_status_code()
 
     def on_body(self, body: bytes) -> None:
-        self._body = self._body + body if self._body else body
+        if not self._complete:
+            self._body = self._body + body if self._body else body
 
     def on_message_complete(self) -> None:
         self._complete = True
@@ -320,15 +358,21 @@ class Pool:
         try:
             async with asyncio.timeout(self.connect_timeout_s):
                 await self._connect(lambda: connection)
-        except (OSError, TimeoutError, ssl.SSLError) as error:
+        except (OSError, TimeoutError, ssl.SSLError, UnicodeError) as error:
             failed(f"cannot connect to the upstream: {type(error).__name__}")
             return
-        self._all.add(connection)
+        if connection.transport.is_closing():
+            failed("the upstream closed the connection at once")
+            return
         ready(connection)
+
+    def remember(self, connection: UpstreamConnection) -> None:
+        self._all.add(connection)
 
     def put_back(self, connection: UpstreamConnection) -> None:
         if len(self._idle) < self.max_idle:
             connection.state = _HEAD
+            connection.reused = True
             connection.idle_since = self.now_s
             self._idle.append(connection)
         else:

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from guard.engine import Guard
 from guard.identify import read_address
+from guard.memo import Memo
 from guard.proxy.client import ClientConnection
-from guard.proxy.heads import Statement, hop_header
+from guard.proxy.heads import RequestHead, Statement, hop_header
 from guard.proxy.upstream import Pool, connector
 
 _log = logging.getLogger("guard.proxy")
@@ -74,6 +75,7 @@ class Worker:
         self.guard = guard
         self.upstream = upstream
         self.connections: set[ClientConnection] = set()
+        self.heads: Memo[bytes, RequestHead] = Memo(4_096)  # by their bytes; at most 16 MiB
         self.draining = False
         self.now_s = 0.0
         self.high_water_bytes = high_water_bytes
@@ -109,6 +111,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._tick()
+        _notice_the_dead(sock)
         server = await loop.create_server(lambda: ClientConnection(self), sock=sock, ssl=tls, backlog=2048)
         try:
             await stop.wait()
@@ -116,11 +119,15 @@ class Worker:
             await self._drain(server)
 
     def _tick(self) -> None:
+        self._timer = self.loop.call_later(TICK_S, self._tick)  # first: the clock goes on whatever happens below
         self.now_s = now_s = self.loop.time()
         for connection in list(self.connections):
-            connection.tick(now_s)
+            try:
+                connection.tick(now_s)
+            except Exception:  # noqa: BLE001  # one broken connection must not stop the clock of all
+                _log.exception("a connection broke at its deadline")
+                connection.transport.abort()
         self.pool.age(now_s, 30.0)
-        self._timer = self.loop.call_later(TICK_S, self._tick)
 
     async def _drain(self, server: asyncio.Server) -> None:
         self.draining = True
@@ -136,3 +143,12 @@ class Worker:
         self.pool.close()
         with contextlib.suppress(OSError):
             await self.guard.store.close()
+
+
+def _notice_the_dead(sock: socket.socket) -> None:
+    """Have the kernel ask peers that are silent for a minute; accepted connections inherit it."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
