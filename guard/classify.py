@@ -273,7 +273,12 @@ def load_catalogue(directory: Path | None = None) -> Catalogue:
     problems: list[Problem] = []
     agents: list[Agent] = []
     for file in sorted(folder.glob("*.yaml")):
-        node, found = read_document(file.read_text("utf-8"), file.name)
+        try:
+            text = file.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            problems.append(Problem(file.name, 0, f"not UTF-8 text: {error.reason}"))
+            continue
+        node, found = read_document(text, file.name)
         problems += found
         if isinstance(node, Mapping):
             agents += _read_agents(node, file.name, problems)
@@ -324,6 +329,8 @@ def _read_agent(entry: Mapping, operator: str, file: str, problems: list[Problem
             problems.append(Problem(file, entry.line, f"agent '{name}': unknown purpose '{purpose}'"))
     if match not in MATCHES:
         problems.append(Problem(file, entry.line, f"agent '{name}': unknown match '{match}'"))
+    if match in ("token", "token/") and not _WORD.search(_text(entry, "product_token").lower()):
+        problems.append(Problem(file, entry.line, f"agent '{name}': no letter or digit to look for"))
     if match in ("token", "token/", "exact") and not samples:
         problems.append(Problem(file, entry.line, f"agent '{name}': no sample User-Agent"))
     if not re.fullmatch(r"[A-Za-z_-]*+", _text(entry, "robots_token")):

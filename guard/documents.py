@@ -64,6 +64,8 @@ def read_document(text: str, file: str) -> tuple[Node | None, list[Problem]]:
     try:
         events = _events(text)
         node = _read_node(next(events), events, problems, file, 0) if text.strip() else None
+        for _ in events:  # to the end: what stands after the first document must be refused, too
+            pass
     except _Refused as refusal:
         return None, [*problems, Problem(file, refusal.line, refusal.message)]
     except StopIteration:

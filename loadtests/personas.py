@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 import gevent
+from geventhttpclient.response import HTTPParseError
 from geventhttpclient.url import URL
 from locust import FastHttpUser, task
 from locust.exception import StopUser
@@ -229,7 +230,6 @@ class Persona(FastHttpUser):
     abstract = True
     persona: ClassVar[str]
     share: ClassVar[int]  # of every 40
-    welcome: ClassVar[bool] = True
     network: ClassVar[str] = "198.18"
     _numbers: ClassVar[Iterator[int]] = count()
 
@@ -296,10 +296,7 @@ class Persona(FastHttpUser):
             stream=bool(stop_after),
         ) as response:
             if stop_after and response.status_code in expect:
-                response._cached_content = response._response.read(stop_after)
-                response._response._pool.release_socket(response._response._sock)  # hang up
-                response._response._sock = None
-                response.request_meta["response_length"] = len(response.content)
+                hang_up(response, stop_after)
             wrong = self.judge(response, expect, held, partly=bool(stop_after))
             if wrong:
                 response.failure(wrong)
@@ -349,6 +346,19 @@ def find_damage(response: Any, held: bytes) -> str:
     if drawn and complete and first == len(held) and not is_drawn_from(drawn[1], held + body):
         return "with other bytes than the platform's"
     return ""
+
+
+def hang_up(response: Any, after: int) -> None:
+    """Read `after` bytes of a body and close the connection on the rest."""
+    answer = response._response
+    try:
+        response._cached_content = answer.read(after)
+    except (HTTPParseError, OSError) as error:
+        response._cached_content, response.request_meta["exception"] = b"", error
+    if answer._sock is not None:
+        answer._pool.release_socket(answer._sock)
+        answer._sock = None
+    response.request_meta["response_length"] = len(response._cached_content)
 
 
 def name_error(error: BaseException | None) -> str:
@@ -610,7 +620,7 @@ class LinkPreview(Persona):
 class AiCrawler(Persona):
     """GPTBot, ClaudeBot, CCBot and Bytespider in turn: robots.txt, then everything all the same."""
 
-    persona, share, welcome = "AI crawler", 6, False
+    persona, share = "AI crawler", 6
     names = (
         "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; GPTBot/1.3; +https://openai.com/gptbot)",
         "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; ClaudeBot/1.0; +claudebot@anthropic.com)",
@@ -651,12 +661,13 @@ class AiCrawler(Persona):
 class Scraper(Persona):
     """A script on python-requests that walks the track ids, pages and API, as fast as it is answered."""
 
-    persona, share, welcome = "scraper", 4, False
+    persona, share = "scraper", 4
     burst = 60
 
     def on_start(self) -> None:
         tracks = [int(path.rpartition("/")[2]) for path in self.environment.links if path.startswith("/track/")]
-        self.walk = iter(range(min(tracks) + 37 * self.number, max(tracks)))
+        first, last = min(tracks), max(tracks)
+        self.walk = iter(range(first + 37 * self.number % (last - first), last + 1))
 
     @task
     def scrape(self) -> None:

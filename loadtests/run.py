@@ -234,8 +234,10 @@ def sidecar(upstream: str, policy: str, workers: int, folder: Path, problems: li
         url = f"http://127.0.0.1:{port}"
         await_answer(child, f"{url}/robots.txt", GUARD_READY_S)
         yield url
-        if "Traceback" in child.log.read_text("utf-8", "replace"):
+        log = child.log.read_text("utf-8", "replace")
+        if "Traceback" in log:
             problems.append(f"guard raised exceptions:\n{child.said(30)}")
+        problems += [f"a worker of the guard died: {line}" for line in log.splitlines() if "ended with status" in line]
 
 
 # -- the test ------------------------------------------------------------------------------------------------------

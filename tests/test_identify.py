@@ -182,7 +182,8 @@ def test_the_address_is_the_peer_or_a_token_with_only_our_hops_on_its_right(toke
     address = found("127.0.0.1", ", ".join(tokens))
     named = [str(read_address(token) or token) for token in tokens]
     assert address == "127.0.0.1" or any(
-        token == address and all((other := read_address(right)) and other in OURS for right in tokens[at + 1 :] if right)
+        token == address
+        and all((other := read_address(right)) and other in OURS for right in tokens[at + 1 :] if right)
         for at, token in enumerate(named)
     )
 

@@ -65,7 +65,7 @@ def decide(target: bytes, guard: Guard = PLAIN) -> str:
         (b"/%23", "/#", {"/%23", "/#", "/"}),
         ("/fé".encode().replace(b"\xc3\xa9", b"%C3%A9"), "/fé", {"/f%c3%a9", "/fé"}),
         (b"/pr%C4%B1vate", "/prıvate", {"/pr%c4%b1vate", "/prıvate"}),
-        (b"/%E2%84%AAey", "/\u212aey", {"/%e2%84%aaey", "/\u212aey"})  # KELVIN SIGN is no k,
+        (b"/%E2%84%AAey", "/\u212aey", {"/%e2%84%aaey", "/\u212aey"}),  # KELVIN SIGN is no k,
     ],
 )
 def test_a_target_has_these_readings_and_no_others(target: bytes, canonical: str, everything: set[str]) -> None:

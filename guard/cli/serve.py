@@ -24,6 +24,7 @@ from guard.policy import Policy
 from guard.protocols import Recorder
 from guard.proxy.supervisor import Supervisor
 from guard.proxy.worker import Timeouts, Upstream, Worker
+from guard.stores import open_store
 
 EX_CONFIG = 78
 
@@ -81,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         try:
             store_url = _resolve_store(arguments.store, stack)
+            open_store(store_url)  # not opened here, only understood: a wrong address must not reach the workers
         except (ValueError, ImportError, OSError) as error:
             sys.stderr.write(f"guard: {error}\n")
             return 2
@@ -111,8 +113,6 @@ def _work(
     import gc
 
     import uvloop
-
-    from guard.stores import open_store
 
     store = open_store(store_url, workers=arguments.workers, secret=secret_of(policy))
     guard = Guard(policy, store=store, record=_recorder(arguments.log, sys.stdout))

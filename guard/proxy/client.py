@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import httptools
 
 from guard.engine import REJECTED
-from guard.memo import Memo
 from guard.middleware import matches_etag
 from guard.model import Admission, Client, Decision, Reply, Request
 from guard.proxy.heads import (
     CHUNKED,
+    COUNTED,
     MAX_HEAD_BYTES,
     MAX_TARGET_BYTES,
     NO_BODY,
@@ -41,14 +41,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("guard.proxy")
 
-MAX_PIPELINED = 16
+MAX_PIPELINED = 32
 MAX_WAITING_BYTES = 64 * 1024
+_READ_AHEAD = 8
+"""So many requests may wait for their turn before nothing more is read; what one segment brings may be more."""
 _MEMO_HEAD_BYTES = 2048
 _JOINED_BYTES = 32 * 1024
+_MAX_PARTIAL_BYTES = MAX_HEAD_BYTES + MAX_TARGET_BYTES
+_NEVER = float("inf")
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS"))
-
-heads: Memo[bytes, RequestHead] = Memo(4_096)
-"""Checked heads of requests without body, by their bytes: at most 16 MiB a worker."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -56,17 +57,26 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_exchange",
+        "_field_bytes",
         "_fields",
         "_fresh",
-        "_head_bytes",
+        "_head",
+        "_heads",
         "_parser",
         "_peer",
         "_queue",
         "_reading",
+        "_refusal",
+        "_stopped",
+        "_unsent_bytes",
+        "_unused_bytes",
         "_url",
         "closing",
         "deadline_s",
+        "deaf",
+        "head_deadline_s",
         "held",
+        "ignored",
         "lingering",
         "scheme",
         "suffix",
@@ -78,22 +88,31 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any other call
-        self.deadline_s = 0.0
-        self.closing = False  # no further request on this connection
+        self.deadline_s = 0.0  # for the exchange, or for the next one to come
+        self.head_deadline_s = _NEVER  # for a head that has begun to arrive
+        self.closing = False  # the answer under way, or written, is the last one
+        self.deaf = False  # no further request is read
+        self.ignored = False  # bytes came that nobody will read
         self.lingering = False  # only waiting for the client to take our last words
         self.held = False  # the client does not read: the upstream must wait
         self.trusted = False
         self.scheme = b"http"
         self.suffix = b""
         self._peer: str | None = None
+        self._heads = worker.heads
         self._parser: httptools.HttpRequestParser | None = None
         self._exchange: Exchange | None = None  # the one being answered
         self._reading: Exchange | None = None  # the one whose body is arriving
         self._queue: deque[Exchange] = deque()
+        self._refusal: BadRequest | None = None  # to be said when the queue is empty
         self._fresh = True  # between messages
-        self._head_bytes = 0
+        self._stopped = False  # we do not read from the client
+        self._unsent_bytes = 0  # what the client had not taken when we last looked
+        self._unused_bytes = 0  # read since the last head, piece of body or end of a message
+        self._field_bytes = 0
         self._url = b""
         self._fields: list[tuple[bytes, bytes]] = []
+        self._head: RequestHead | None = None  # the last one parsed
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------
 
@@ -110,7 +129,8 @@ class ClientConnection(asyncio.Protocol):
         self.deadline_s = worker.now_s + worker.idle_timeout_s
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.worker.connections.discard(self)
+        self.worker.lose(self)
+        self.deaf = True
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abandon()
@@ -118,90 +138,129 @@ class ClientConnection(asyncio.Protocol):
         self._parser = None
 
     def eof_received(self) -> bool:
-        if self._exchange is not None and self._exchange.tunnel:
+        """A client that closes its half is taken as gone, as by nginx and Go: the two look the same from here."""
+        self.deaf = True
+        self._queue.clear()
+        if self._exchange is not None:
             self._exchange.abandon()
         return False
 
     def pause_writing(self) -> None:
         self.held = True
+        self._unsent_bytes = self.transport.get_write_buffer_size()
         if self._exchange is not None and self._exchange.upstream is not None:
-            self._exchange.upstream.transport.pause_reading()
+            self._exchange.upstream.pause()
         self.deadline_s = self.worker.now_s + self.worker.stall_timeout_s
 
     def resume_writing(self) -> None:
         self.held = False
-        if self._exchange is not None and self._exchange.upstream is not None:
-            self._exchange.upstream.transport.resume_reading()
+        if self._exchange is None:
+            self._next()
+            return
+        if self._exchange.upstream is not None:
+            self._exchange.upstream.resume()
+        self.deadline_s = self.worker.now_s + self.worker.stall_timeout_s
 
     def data_received(self, data: bytes) -> None:
-        if self._fresh and not self.closing:
-            head = heads.get(data)
+        if self._exchange is None and self._fresh and not (self.deaf or self.held):
+            head = self._heads.get(data)
             if head is not None:
                 self._begin(Exchange(self, head, complete=True))
                 return
-        if self.lingering or self.closing:
-            return
-        exchange = self._exchange
-        if exchange is not None and exchange.head.websocket:
-            exchange.tunnelled(data)
-            return
-        self._parse(data)
+        if self.deaf:
+            self.ignored = True
+        else:
+            last = self._queue[-1] if self._queue else self._exchange
+            if last is not None and last.head.websocket:
+                last.tunnelled(data)
+            else:
+                self._parse(data)
 
     # -- reading requests --------------------------------------------------------------------------------
 
     def _parse(self, data: bytes) -> None:
-        if self._parser is None:
-            self._parser = httptools.HttpRequestParser(self)
-        if self._fresh:
-            self.deadline_s = self.worker.now_s + self.worker.head_timeout_s
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpRequestParser(self)
         whole = self._fresh and len(data) <= _MEMO_HEAD_BYTES
-        if self._reading is None:
-            self._head_bytes += len(data)
+        if self._fresh:
             self._fresh = False
+            self.head_deadline_s = self.worker.now_s + self.worker.head_timeout_s
+        self._unused_bytes += len(data)
+        self._head = None
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            rest = data[upgrade.args[0] :]
-            exchange = self._queue[-1] if self._queue else self._exchange
-            if exchange is not None and exchange.head.websocket:
-                if rest:
-                    exchange.tunnelled(rest)
-            else:
-                self.closing = True  # what follows an upgrade we do not make is nobody's request
-        except BadRequest as bad:
-            self._refuse(bad)
-        except (httptools.HttpParserError, UnicodeDecodeError) as error:
+            self._read_past_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
             cause = error.__context__
+            if cause is not None and not isinstance(cause, BadRequest):
+                _log.error("a request could not be dealt with", exc_info=cause)
             self._refuse(cause if isinstance(cause, BadRequest) else BadRequest(400, "not HTTP/1.1"))
         else:
-            if self._reading is None and not self._fresh and self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(BadRequest(431, "head too large"))
-            elif whole and self._fresh and data.endswith(b"\r\n\r\n") and data.count(b"\r\n\r\n") == 1:
-                self._remember(data)
+            if self._fresh:
+                if whole and self._head is not None:
+                    self._remember(data, self._head)
+            elif self._reading is None:
+                if self._unused_bytes > _MAX_PARTIAL_BYTES:
+                    self._refuse(BadRequest(431, "head too large"))
+            elif self._unused_bytes > MAX_HEAD_BYTES:
+                self._refuse(BadRequest(400, "too much between the chunks"))
 
-    def _remember(self, data: bytes) -> None:
-        """Keep a checked head by its bytes: only a single, whole request without body or upgrade."""
+    def _remember(self, data: bytes, head: RequestHead) -> None:
+        """Keep a checked head by its bytes, if they were one whole request without body or upgrade and nothing else."""
+        if head.framing != NO_BODY or head.websocket or head.expects_continue or data[:1] in (b"\r", b"\n"):
+            return
+        if data.endswith(b"\r\n\r\n") and data.count(b"\r\n\r\n") == 1:
+            self._heads.keep(data, head)
+
+    def _read_past_upgrade(self, rest: bytes) -> None:
+        """llhttp stops behind a head that asks to upgrade. Only a WebSocket's bytes may follow, and wait for the 101.
+
+        Other upgrades we do not make (RFC 9110 7.8 lets us): a body is read as if none had been asked for, and
+        behind it nothing more, for it might be meant for the other protocol.
+        """
+        body_of = self._reading
+        if body_of is not None:
+            self._parser = parser = httptools.HttpRequestParser(self)
+            framing = b"Transfer-Encoding: chunked"
+            if body_of.head.framing == COUNTED:
+                framing = b"Content-Length: %d" % body_of.head.body_bytes
+            parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
+            if rest and self._reading is None:
+                self.deaf = self.ignored = True
+            elif rest:
+                self._parse(rest)
+            return
         exchange = self._queue[-1] if self._queue else self._exchange
-        if exchange is not None and exchange.complete and exchange.head.framing == NO_BODY:
-            head = exchange.head
-            if not head.websocket and not head.expects_continue and not data.startswith(b"\r"):
-                heads.keep(data, head)
+        if exchange is not None and exchange.head.websocket:
+            if rest:
+                exchange.tunnelled(rest)
+        else:
+            self.deaf = True
+            self.ignored = bool(rest)
 
     def on_url(self, url: bytes) -> None:
-        self._url += url
-        if len(self._url) > MAX_TARGET_BYTES:
-            raise BadRequest(414, "target too long")
+        if self._reading is None:
+            self._url += url
+            if len(self._url) > MAX_TARGET_BYTES:
+                raise BadRequest(414, "target too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reading is None:  # else a trailer field, which nobody asked for
             self._fields.append((name, value.strip(b" \t")))
+            self._field_bytes += len(name) + len(value) + 4
+            if self._field_bytes > MAX_HEAD_BYTES:
+                raise BadRequest(431, "head too large")
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        assert parser is not None
-        if self._head_bytes > MAX_HEAD_BYTES and not self._queue:
-            raise BadRequest(431, "head too large")
-        head = RequestHead(
+        if parser is None or self._reading is not None:
+            return
+        if self.closing:
+            raise BadRequest(400, "behind the last request")
+        self.head_deadline_s = _NEVER
+        self._head = head = RequestHead(
             parser.get_method(),
             self._url,
             parser.get_http_version(),
@@ -209,28 +268,49 @@ class ClientConnection(asyncio.Protocol):
             parser.should_keep_alive(),
             self.worker.hop_header,
         )
-        self._url, self._fields = b"", []
-        exchange = Exchange(self, head, complete=head.framing == NO_BODY)
-        self._reading = exchange
-        if self._exchange is None:
-            self._begin(exchange)
-        elif len(self._queue) >= MAX_PIPELINED:
+        self._url, self._fields, self._field_bytes, self._unused_bytes = b"", [], 0, 0
+        if len(self._queue) >= MAX_PIPELINED:
             raise BadRequest(400, "too many pipelined requests")
+        exchange = Exchange(self, head, complete=head.framing != CHUNKED and not head.body_bytes)
+        self._reading = exchange
+        if self._exchange is None and not self._queue and not self.held:
+            self._begin(exchange)
         else:
             self._queue.append(exchange)
-            self.transport.pause_reading()
+            self.steer()
 
     def on_body(self, body: bytes) -> None:
+        self._unused_bytes = 0
         if self._reading is not None:
             self.deadline_s = self.worker.now_s + self.worker.stall_timeout_s
             self._reading.body_arrived(body)
 
     def on_message_complete(self) -> None:
-        exchange, self._reading = self._reading, None
+        exchange, parser = self._reading, self._parser
+        if exchange is not None and exchange.head.framing != NO_BODY and parser is not None and parser.should_upgrade():
+            return  # only its head: see _read_past_upgrade
+        self._reading = None
+        self._unused_bytes = 0
         self._fresh = True
-        self._head_bytes = 0
         if exchange is not None:
             exchange.body_complete()
+        if self.closing:
+            self.deaf = True
+
+    def steer(self) -> None:
+        """Read on, or let the client wait for its turn or for the upstream."""
+        exchange, reading = self._exchange, self._reading
+        stop = (
+            len(self._queue) >= _READ_AHEAD
+            or (exchange is not None and exchange.blocked)
+            or (reading is not None and reading.blocked)
+        )
+        if stop != self._stopped:
+            self._stopped = stop
+            if stop:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
 
     # -- answering ---------------------------------------------------------------------------------------
 
@@ -244,21 +324,43 @@ class ClientConnection(asyncio.Protocol):
         if self._exchange is not exchange:
             return
         self._exchange = None
-        if self.worker.draining and not self._queue:
-            keep_alive = False
         if not keep_alive or self.closing:
-            self.close_after_answer(unread=not exchange.complete)
-        elif self._queue:
-            following = self._queue.popleft()
-            if not self._queue:
-                self.transport.resume_reading()
-            self._begin(following)
-        else:
-            self.deadline_s = self.worker.now_s + self.worker.idle_timeout_s
+            self.close_after_answer(unread=self.ignored or not exchange.complete)
+            return
+        self.deadline_s = self.worker.now_s + self.worker.idle_timeout_s
+        if self._stopped:
+            self.steer()
+        if self._queue or self._refusal is not None or self.worker.draining:
+            self._next()
+
+    def _next(self) -> None:
+        """What waited behind the last answer, unless the client has to take that one first."""
+        if self.closing:
+            return
+        if self._queue:
+            if not self.held:
+                following = self._queue.popleft()
+                if self._stopped:
+                    self.steer()
+                self._begin(following)
+        elif self._refusal is not None:
+            self._say(self._refusal)
+        elif self.worker.draining:
+            self.close_after_answer(unread=self.ignored)
+
+    def last_answer(self) -> None:
+        """The client has been told, or will be, that this answer ends the connection."""
+        self.closing = True
+        if self._reading is None:  # else its body is still wanted
+            self.deaf = True
 
     def close_after_answer(self, unread: bool) -> None:
         """Close; when the client is still sending, let it read our answer first (RFC 9112 9.6)."""
-        self.closing = True
+        self.closing = self.deaf = True
+        self.head_deadline_s = _NEVER
+        self._queue.clear()
+        if self.transport.is_closing() or self.lingering:
+            return
         if unread and self.transport.can_write_eof():
             self.lingering = True
             self.transport.write_eof()
@@ -266,44 +368,80 @@ class ClientConnection(asyncio.Protocol):
             self.deadline_s = self.worker.now_s + self.worker.linger_s
         else:
             self.transport.close()
+            self.deadline_s = self.worker.now_s + self.worker.stall_timeout_s
 
     def _refuse(self, bad: BadRequest) -> None:
         """Answer what cannot be a request, after what was asked before it, and close."""
-        self.closing = True
+        self.deaf = self.ignored = True
+        self.head_deadline_s = _NEVER
         self._parser = None
-        if self._exchange is not None and self._exchange is not self._reading:
-            return  # an earlier answer is under way: it ends the connection
-        guard = self.worker.guard
-        reply = guard.reject(bad.status, guard.new_id(), REJECTED)
-        if self._exchange is not None:  # its body broke
-            started = self._exchange.answering
-            self._exchange.abandon()
+        broken, self._reading = self._reading, None
+        exchange = self._exchange
+        if self.closing and (exchange is None or exchange is not broken):
+            return  # the last answer has been given, or will be
+        if exchange is not None and exchange is broken:
+            started = exchange.answering
+            exchange.abandon()
             self._exchange = None
             if started:
                 self.transport.abort()
-                return
+            else:
+                self._say(bad)
+            return
+        if self._queue and self._queue[-1] is broken:
+            self._queue.pop()
+        if exchange is not None or self._queue:
+            self._refusal = bad
+        else:
+            self._say(bad)
+
+    def _say(self, bad: BadRequest) -> None:
         _log.debug("refused %s: %s", self._peer, bad)
+        guard = self.worker.guard
+        reply = guard.reject(bad.status, guard.new_id(), REJECTED)
         self.transport.write(write_reply(reply, head_only=False, closing=True, version_10=False))
         self.close_after_answer(unread=True)
 
     def tick(self, now_s: float) -> None:
         """The worker's clock: act on a deadline that has passed."""
+        if now_s >= self.head_deadline_s:
+            self.head_deadline_s = _NEVER
+            if self._exchange is not None or self._queue:
+                self._refuse(BadRequest(408, "head too slow"))
+            else:
+                self.transport.close()
         if now_s < self.deadline_s:
             return
+        self.deadline_s = now_s + self.worker.stall_timeout_s
+        unsent_bytes = self.transport.get_write_buffer_size()
         exchange = self._exchange
-        if exchange is not None and exchange.tunnel:
-            self.deadline_s = now_s + self.worker.stall_timeout_s
-        elif exchange is not None and not exchange.answering and exchange.complete:
+        if unsent_bytes and unsent_bytes != self._unsent_bytes:  # it reads, if slowly
+            self._unsent_bytes = unsent_bytes
+        elif exchange is None:
+            if self.lingering or unsent_bytes or self.transport.is_closing():
+                self.transport.abort()
+            else:
+                self.transport.close()
+        elif exchange.tunnel:
+            if unsent_bytes:
+                self.transport.abort()
+            elif self.worker.draining:
+                exchange.abandon()
+        elif exchange.answering:
+            self.transport.abort()
+        elif exchange.complete or exchange.blocked:
             exchange.failed("no answer in time", untouched=False, status=504)
-        elif exchange is not None and not exchange.answering:
-            self._refuse(BadRequest(408, "body too slow"))
         else:
-            self.transport.abort() if exchange is not None or self.lingering else self.transport.close()
+            self._refuse(BadRequest(408, "body too slow"))
 
     def drain(self) -> None:
-        """The worker stops: idle connections close now, the others after their answer."""
-        if self._exchange is None and not self._queue:
-            self.transport.close()
+        """The worker stops: idle connections close now, tunnels too (they have no end), the others when done."""
+        exchange = self._exchange
+        if exchange is not None:
+            if exchange.tunnel:
+                exchange.abandon()
+        elif not self._queue and not self.lingering:
+            self.close_after_answer(unread=False)
 
 
 class Exchange:
@@ -317,6 +455,7 @@ class Exchange:
     done = False
     tunnel = False
     retried = False
+    blocked = False  # the upstream is behind with what the client sends
     framing = NO_BODY
     status = 0
     sent_bytes = 0
@@ -373,10 +512,13 @@ class Exchange:
     def _reply(self, reply: Reply, keep_alive: bool) -> None:
         """Answer with words of our own."""
         connection = self.connection
-        keep_alive = keep_alive and self.complete and self.head.keep_alive and not connection.worker.draining
+        keep_alive = keep_alive and self.complete and self.head.keep_alive and not self.head.websocket
+        keep_alive = keep_alive and not connection.worker.draining
         self.answering = True
         self.status = reply.status
         self.sent_bytes = 0 if self.head_only else len(reply.body)
+        if not keep_alive:
+            connection.last_answer()
         connection.transport.write(write_reply(reply, self.head_only, not keep_alive, self.head.version_10))
         self._done(keep_alive)
 
@@ -413,16 +555,18 @@ class Exchange:
                 suffix = forwarding_fields(self.head, self.request.peer or "", connection.scheme, False)
                 connection.suffix = suffix
         if connection.held:
-            upstream.transport.pause_reading()
-        if self._waiting:
-            waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-            upstream.send(self, head + suffix)
-            for piece in waiting:
-                upstream.transport.write(piece)
-            if not self.complete:
-                connection.transport.resume_reading()
-        else:
-            upstream.send(self, head + suffix)
+            upstream.pause()
+        upstream.send(self, head + suffix)
+        if self._waiting and not self.head.websocket:
+            self._flush(upstream)
+
+    def _flush(self, upstream: UpstreamConnection) -> None:
+        """Hand over what had to wait."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        self.blocked = upstream.full
+        for piece in waiting:
+            upstream.transport.write(piece)
+        self.connection.steer()
 
     def body_arrived(self, body: bytes) -> None:
         """A piece of the request's body, to be framed anew."""
@@ -449,13 +593,14 @@ class Exchange:
             self._waiting.append(data)
 
     def _pass_on(self, piece: bytes) -> None:
-        if self.upstream is not None and not self.head.websocket:
+        if self.upstream is not None:
             self.upstream.transport.write(piece)
             return
         self._waiting.append(piece)
         self._waiting_bytes += len(piece)
         if self._waiting_bytes > MAX_WAITING_BYTES:
-            self.connection.transport.pause_reading()
+            self.blocked = True
+            self.connection.steer()
 
     # -- Receiver: what the upstream tells ---------------------------------------------------------------
 
@@ -471,14 +616,14 @@ class Exchange:
         connection = self.connection
         worker = connection.worker
         request = self.head
+        if head.status == 101 and not request.websocket:
+            self.failed("101 without being asked", untouched=False)
+            return
         self.answering = True
         self.status = head.status
         framing = head.framing
         keep_alive = self.complete and request.keep_alive and not (connection.closing or worker.draining)
         if head.status == 101:
-            if not request.websocket:
-                self.failed("101 without being asked", untouched=False)
-                return
             keep_alive = True
         elif request.websocket:
             keep_alive = False
@@ -487,7 +632,7 @@ class Exchange:
             keep_alive = keep_alive and not request.version_10
         self.framing = framing
         if not keep_alive:
-            connection.closing = True
+            connection.last_answer()
         data = write_answer(head, framing, not keep_alive, request.version_10, worker.statement)
         if body:
             self.sent_bytes = size = len(body)
@@ -511,9 +656,8 @@ class Exchange:
         connection.deadline_s = worker.now_s + worker.stall_timeout_s
         if head.status == 101:
             self.tunnel = True
-            waiting, self._waiting = self._waiting, []
-            for piece in waiting:
-                self.upstream.transport.write(piece)  # type: ignore[union-attr]  # it has just answered
+            if self._waiting and self.upstream is not None:
+                self._flush(self.upstream)
 
     def received(self, data: bytes) -> None:
         connection = self.connection
@@ -551,10 +695,12 @@ class Exchange:
         self._reply(_gateway_error(status), keep_alive=False)
 
     def hold(self) -> None:
-        self.connection.transport.pause_reading()
+        self.blocked = True
+        self.connection.steer()
 
     def go_on(self) -> None:
-        self.connection.transport.resume_reading()
+        self.blocked = False
+        self.connection.steer()
 
     # -- the end -----------------------------------------------------------------------------------------
 
@@ -569,7 +715,7 @@ class Exchange:
         """The client has gone."""
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
-            upstream.detach()
+            upstream.detach(flush=self.tunnel)
         self._settle()
         if self.tunnel:
             self.connection.transport.close()
@@ -583,16 +729,19 @@ class Exchange:
         if guard.record is None:
             guard.count(self.decision)
             return
-        guard.settle(
-            self.request,
-            self.client,
-            self.decision,
-            self.admission,
-            self.decision_id or guard.new_id(),
-            self.status,
-            self.sent_bytes,
-            worker.loop.time() - self.started_s,
-        )
+        try:
+            guard.settle(
+                self.request,
+                self.client,
+                self.decision,
+                self.admission,
+                self.decision_id or guard.new_id(),
+                self.status,
+                self.sent_bytes,
+                worker.loop.time() - self.started_s,
+            )
+        except Exception:  # noqa: BLE001  # a recorder that fails must not take the answer with it
+            _log.exception("a decision could not be recorded")
 
 
 def _directive(reply: Reply, head: RequestHead) -> Reply:

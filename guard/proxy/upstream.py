@@ -85,10 +85,13 @@ class UpstreamConnection(asyncio.Protocol):
         self.state = _HEAD
         self.transport.write(data)
 
-    def detach(self) -> None:
-        """The client has gone: nobody waits for this answer any more."""
+    def detach(self, flush: bool = False) -> None:
+        """The client has gone: nobody waits for this answer any more. `flush`: its last words still go on."""
         self.receiver = None
-        self.transport.abort()
+        if flush and not self.full:
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     def pause(self) -> None:
         """Read nothing more until `resume`: the client is behind."""
@@ -276,7 +279,7 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.ended()
 
     def _release(self, receiver: Receiver) -> None:
-        """The answer is whole. Back to the pool, if the request was, too, and the upstream has taken it; else closed."""
+        """The answer is whole. Back to the pool if the request was, too, and the upstream took it; else closed."""
         self.receiver = None
         self._interims = 0
         if self.paused:

@@ -77,6 +77,7 @@ class Worker:
         self.connections: set[ClientConnection] = set()
         self.heads: Memo[bytes, RequestHead] = Memo(4_096)  # by their bytes; at most 16 MiB
         self.draining = False
+        self._emptied: asyncio.Event | None = None
         self.now_s = 0.0
         self.high_water_bytes = high_water_bytes
         timeouts = timeouts or Timeouts()
@@ -99,17 +100,26 @@ class Worker:
         address = read_address(peer)
         return address is not None and address in self.guard.trusted
 
-    async def serve(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        """Answer on `sock` until SIGTERM or SIGINT, then finish what is running (at most `drain_s`)."""
+    def lose(self, connection: ClientConnection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        if self._emptied is not None and not self.connections:
+            self._emptied.set()
+
+    async def serve(
+        self, sock: socket.socket, tls: ssl.SSLContext | None = None, stop: asyncio.Event | None = None
+    ) -> None:
+        """Answer on `sock` until SIGTERM or SIGINT (or `stop`), then finish what is running (at most `drain_s`)."""
         self.loop = loop = asyncio.get_running_loop()
         self.now_s = loop.time()
         context = ssl.create_default_context() if self.upstream.tls else None
         up = self.upstream
         self.pool = Pool(connector(loop, up.host, up.port, up.path, context), high_water_bytes=self.high_water_bytes)
         await self.guard.store.open()
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        if stop is None:
+            stop = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop.set)
         self._tick()
         _notice_the_dead(sock)
         server = await loop.create_server(lambda: ClientConnection(self), sock=sock, ssl=tls, backlog=2048)
@@ -134,9 +144,11 @@ class Worker:
         server.close()
         for connection in list(self.connections):
             connection.drain()
-        deadline_s = self.loop.time() + self.drain_s
-        while self.connections and self.loop.time() < deadline_s:
-            await asyncio.sleep(0.05)
+        if self.connections:
+            self._emptied = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.drain_s):
+                    await self._emptied.wait()
         for connection in list(self.connections):
             connection.transport.abort()
         self._timer.cancel()

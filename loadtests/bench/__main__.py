@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -40,6 +41,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--only", choices=("middleware", "sidecar"), help="one of the two tables")
     add("--json", type=Path, metavar="FILE", help="also write every round there")
     add("--markdown", type=Path, metavar="FILE", help="also write the tables there")
+    add("--nice", type=int, default=0, metavar="N", help="niceness of all processes; below 0 needs root (default: 0)")
     add("--strict", action="store_true", help="exit with 1 when a bar is missed")
     add(
         "--peers-python",
@@ -51,6 +53,8 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1 or not 1 <= arguments.seconds <= 60:
         parser.error("--rounds must be at least 1 and --seconds between 1 and 60")
+    if not -20 <= arguments.nice <= 19:
+        parser.error("--nice goes from -20 to 19")
     for file in (arguments.json, arguments.markdown):
         if file is not None and not file.resolve().parent.is_dir():
             parser.error(f"there is no folder for {file}")
@@ -186,6 +190,12 @@ def measure_sidecar(run: Run) -> dict[str, list[tables.Row]]:
     return found
 
 
+def _method(arguments: argparse.Namespace) -> str:
+    pinned = "party on one core, load generator, upstream and Valkey on another" if cores()[0] else "ALL ON ONE CORE"
+    nice = f", niceness {arguments.nice}" if arguments.nice else ""
+    return f"{arguments.rounds} interleaved rounds of {arguments.seconds} s, all parties up at once, {pinned}{nice}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = read_arguments(argv)
     which = [arguments.only] if arguments.only else ["middleware", "sidecar"]
@@ -193,14 +203,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing:
         sys.stderr.write("bench: this is missing:\n" + "".join(f"  - {thing}\n" for thing in missing))
         return 2
+    try:
+        os.nice(arguments.nice)
+    except PermissionError:
+        sys.stderr.write("bench: --nice below 0 is for root\n")
+        return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     facts = machine.particulars(which, arguments.peers_python)
+    facts["method"] = _method(arguments)
+    ticks, stolen = machine.stolen()
     sections: list[tables.Section] = []
     bars: list[tables.Bar] = []
     data: dict[str, object] = {"machine": facts}
     try:
         with ExitStack() as stack:
             run = Run(arguments, stack)
+            if os.getloadavg()[0] > 0.5:
+                run.say(f"others are using this machine (load {facts['load at start']}): expect noise")
             if "middleware" in which:
                 rows = measure_middleware(run)
                 bars += tables.middleware_bars(rows)
@@ -217,15 +236,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    pinned = "server on one core, load generator, upstream and Valkey on another" if run.core else "ONE CORE FOR ALL"
-    method = f"{arguments.rounds} interleaved rounds of {arguments.seconds} s, all parties up at once, {pinned}"
+    ticks, stolen = machine.stolen()[0] - ticks, machine.stolen()[1] - stolen
+    facts["stolen"] = f"{stolen / max(1, ticks):.0%} of the time of all cores went to other virtual machines meanwhile"
     sections.append(tables.bars_section(bars))
-    tables.print_all(facts, sections, method)
-    data |= {"method": method, "bars": [vars(bar) for bar in bars], "notes": list(parties.NOTES)}
+    notes = [note for part in which for note in parties.NOTES[part]]
+    tables.print_all(facts, sections, notes)
+    data |= {"bars": [vars(bar) for bar in bars], "notes": notes}
     if arguments.json:
         arguments.json.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
     if arguments.markdown:
-        arguments.markdown.write_text(tables.as_markdown(facts, sections, method), "utf-8")
+        arguments.markdown.write_text(tables.as_markdown(facts, sections, notes), "utf-8")
     return 1 if arguments.strict and not all(bar.passed for bar in bars) else 0
 
 

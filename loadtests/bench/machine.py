@@ -31,19 +31,25 @@ def particulars(which: list[str], peers_python: Path) -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_version()} ({sys.executable}), built {built}",
         "load at start": " ".join(f"{value:.2f}" for value in os.getloadavg()),
-        "wrk": _first_line(["wrk", "-v"]),
+        "wrk": _number(_first_line(["wrk", "-v"])),
     }
     if "middleware" in which:
         found["bench environment"] = ", ".join(_versions(_OURS))
         found["peers environment"] = _peers(peers_python)
         found["valkey"] = _valkey()
     if "sidecar" in which:
-        found["nginx"] = _first_line([nginx() or "nginx", "-v"])
-        found["caddy"] = _first_line([tool("caddy") or "caddy", "version"]).split(" ")[0]
-        found["envoy"] = _first_line([tool("envoy") or "envoy", "--version"]).replace("version:", "").strip()
+        found["nginx"] = _number(_first_line([nginx() or "nginx", "-v"]))
+        found["caddy"] = _number(_first_line([tool("caddy") or "caddy", "version"]))
+        found["envoy"] = _number(_first_line([tool("envoy") or "envoy", "--version"]))
         if "middleware" not in which:
             found["guard"] = ", ".join(_versions(("noai-guard", "uvloop", "httptools")))
     return found
+
+
+def stolen() -> tuple[int, int]:
+    """Ticks of all cores since boot, and those of them that the hypervisor gave to others."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(fields), fields[7]
 
 
 def _versions(names: tuple[str, ...]) -> list[str]:
@@ -65,9 +71,13 @@ def _peers(python: Path) -> str:
 def _valkey() -> str:
     from guard.stores.embedded import server_binary
 
-    words = _first_line([str(server_binary()), "--version"])
-    number = re.search(r"v=(\S+)", words)
-    return number[1] if number else words
+    return _number(_first_line([str(server_binary()), "--version"]))
+
+
+def _number(words: str) -> str:
+    """The version in what a program says of itself."""
+    found = re.search(r"\d+\.\d+\.\d+[^\s/]*", words)
+    return found[0] if found else words
 
 
 def _first_line(command: list[str]) -> str:

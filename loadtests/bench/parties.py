@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 
 from loadtests.bench.processes import BenchError, Server, free_port
@@ -19,15 +20,21 @@ APPS = HERE / "apps"
 SEGMENT_BYTES = 64 * 1024
 BIG_BYTES = 5_000_000
 
-NOTES = (
-    "fastapi-guard: pure ASGI class, all agents as one alternation, no detection, banning, CORS, headers or logs; "
-    "its limit is a sliding window, ours GCRA. It runs in its own environment (it also installs a package `guard`).",
-    "slowapi: ASGI middleware, fixed window (its cheapest), no look at agents; its store client blocks the loop.",
-    "All limits: 100,000 a minute for each of 512 clients (X-Forwarded-For of one trusted hop), never reached.",
-    "guard, no store: policies/no-ai.yaml, whose default is to allow. With memory or Valkey: bench/policy-limit.yaml.",
-    "nginx, Caddy and Envoy only pass on (nginx adds X-Forwarded-For and -Proto, as we do); we decide as well.",
-    "every head new: each request and its answer carry a header value never seen before, so no memo of heads helps.",
-)
+NOTES = {
+    "middleware": (
+        "fastapi-guard: pure ASGI class, all agents as one alternation, no detection, banning, CORS, headers or logs; "
+        "its limit is a sliding window, ours GCRA. An environment of its own: it also installs a package `guard`.",
+        "slowapi: ASGI middleware, fixed window (its cheapest), no look at agents; its store client blocks the loop.",
+        "All limits: 100,000 a minute for each of 512 clients (X-Forwarded-For of one trusted hop), never reached.",
+        "guard, no store: policies/no-ai.yaml, which allows by default. With a limit: bench/policy-limit.yaml.",
+        "commands/req counts what scripts call inside the store, too.",
+    ),
+    "sidecar": (
+        "nginx, Caddy and Envoy only pass on (nginx sets X-Forwarded-For and -Proto); guard serve, no-ai also decides.",
+        "The same 512 request heads again and again suit our memo of heads (4,096 entries) well. every head new: each "
+        "request and its answer carry a header value never seen before; listeners with cookies are nearer to that.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -431,7 +438,12 @@ def answers_http(port: int) -> bool:
 
 def check_bodies(server: Server, requests: Sequence[Prepared], wanted: Sequence[tuple[int, bytes]]) -> None:
     """BenchError unless each answer is the 200 and the body that the bare party gave."""
-    for request, (status, body), (_, expected) in zip(requests, fetch(server.port, requests), wanted, strict=True):
+    answers = fetch(server.port, requests)
+    for request, (_, expected) in zip(requests, wanted, strict=True):
+        try:
+            status, body = next(answers)
+        except (OSError, HTTPException) as error:
+            raise BenchError(f"{server.name}, {request.path}: {error!r}\n{server.last_words()}") from None
         if status != 200 or body != expected:
             agent = dict(request.headers).get("User-Agent", "")
             raise BenchError(

@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 def as_child_on(core: set[int] | None) -> Callable[[], None]:
-    """For `preexec_fn`: run on that core, and end when we end."""
+    """For `preexec_fn`: run on that core, and end when we end. Niceness is inherited from us."""
 
     def before_exec() -> None:
         if _prctl is not None:

@@ -1,0 +1,339 @@
+"""Who a request says it is, by whole words only; and what it asks for, by patterns that cannot be made slow."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from guard import CatalogueError
+from guard.classify import (
+    MATCHES,
+    MAX_USER_AGENT_BYTES,
+    PRECEDENCE,
+    Catalogue,
+    PathPatterns,
+    cut_addresses,
+    glob_matches,
+    load_catalogue,
+    name_browser,
+)
+from guard.load import shipped_catalogue
+from guard.model import CATEGORIES, PURPOSES, Agent
+
+from .conftest import SHARED
+
+ABSENT = "../shared is not here: the project's own cases cover the same rules"
+CORPUS = SHARED / "agents" / "ua_dev.jsonl"
+AGENTS = shipped_catalogue()
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/157.0.0.0 Safari/537.36"
+)
+
+
+def name_of(user_agent: str) -> str:
+    return AGENTS.find(user_agent.encode("utf-8")).name
+
+
+# -- the catalogue that ships --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", AGENTS.agents, ids=lambda agent: agent.name)
+def test_every_sample_of_an_agent_names_that_agent_and_no_other(agent: Agent) -> None:
+    assert agent.samples or agent.match in ("robots-only", "none")
+    assert {name_of(sample) for sample in agent.samples} <= {agent.name}
+    assert agent.name not in {name_of(sample) for sample in agent.not_samples}
+
+
+def test_names_are_unique_and_facts_are_in_the_vocabulary() -> None:
+    names = [agent.name.lower() for agent in AGENTS.agents]
+    assert len(names) == len(set(names))
+    assert not {"browser", "unknown"} & set(names)
+    for agent in AGENTS.agents:
+        assert agent.category in CATEGORIES
+        assert set(agent.purposes) <= set(PURPOSES)
+        assert agent.match in MATCHES
+        assert agent.operator
+
+
+def test_robots_tokens_are_what_the_standard_allows() -> None:
+    tokens = [agent.robots_token for agent in AGENTS.agents if agent.robots_token]
+    assert tokens and all(re.fullmatch(r"[A-Za-z_-]+", token) for token in tokens)
+
+
+def test_every_category_has_its_place_in_the_precedence() -> None:
+    assert sorted(PRECEDENCE) == sorted(CATEGORIES)
+
+
+def test_the_agents_a_rights_holder_asks_about_first_are_known() -> None:
+    for name in "GPTBot ChatGPT-User OAI-SearchBot ClaudeBot CCBot Bytespider Google-Extended PerplexityBot".split():
+        assert AGENTS.by_name[name.lower()].category.startswith("ai-")
+
+
+# -- words ---------------------------------------------------------------------------------------------------
+
+TOKENS = [agent for agent in AGENTS.agents if agent.match == "token"]
+
+
+def glued(left: str, right: str) -> list[str]:
+    """Agents whose token is still found with letters at its ends."""
+    return [
+        agent.name
+        for agent in TOKENS
+        if AGENTS.find(f"Mozilla/5.0 ({left}{agent.product_token}{right}/1.0)".encode()) is agent
+    ]
+
+
+def test_a_token_inside_another_word_is_never_found() -> None:
+    assert glued("", "ish") == []
+    assert glued("", "9") == []
+    starts_with_word = [agent.name for agent in TOKENS if not agent.product_token[0].isalnum()]
+    assert set(glued("Not", "")) <= set(starts_with_word)
+
+
+@pytest.mark.parametrize(
+    "written", ["GPTBot", "gptbot", "GPTBOT", '"GPTBot/1.0"', " GPTBot\t", "x;GPTBot,y", "[GPTBot]"]
+)
+def test_a_token_between_word_boundaries_is_found_in_any_case(written: str) -> None:
+    assert name_of(written) == "GPTBot"
+    assert name_of(f"{CHROME} {written}") == "GPTBot"
+
+
+@pytest.mark.parametrize(
+    "user_agent",
+    [
+        "Reader/1.0 (+https://example.org/GPTBot)",
+        "Reader/1.0 (http://GPTBot.example/)",
+        "Reader/1.0 (mail GPTBot@example.org)",
+        "Reader/1.0 (me@gptbot.com)",
+        "Reader/1.0 (a@b@GPTBot)",
+        "",
+        " ",
+        "@",
+        "@@@",
+    ],
+)
+def test_addresses_name_nobody(user_agent: str) -> None:
+    assert name_of(user_agent) == "unknown"
+
+
+@pytest.mark.parametrize("user_agent", ["https://a.example/ GPTBot", "me@a.example GPTBot/1.0", "@ GPTBot", "GPTBot @"])
+def test_words_beside_an_address_are_still_read(user_agent: str) -> None:
+    assert name_of(user_agent) == "GPTBot"
+
+
+@pytest.mark.parametrize("padding", ["a" * 6000, "a b " * 1500, "@" * 6000, "(" * 6000, "http://" * 900, "x" * 200_000])
+def test_no_padding_hides_a_token_at_either_end(padding: str) -> None:
+    assert name_of(f"GPTBot/1.0 {padding}") == "GPTBot"
+    assert name_of(f"{padding} GPTBot/1.0") == "GPTBot"
+
+
+@pytest.mark.parametrize("lines", [["curl/8.0", "GPTBot"], ["GPTBot", CHROME], ["iTMS", "GPTBot"], ["GPTBot", "iTMS"]])
+def test_of_several_user_agent_lines_the_one_that_matters_counts(lines: list[str]) -> None:
+    assert name_of("\n".join(lines)) == "GPTBot"
+
+
+def test_the_longest_of_the_names_that_start_alike_is_meant() -> None:
+    assert name_of("Mozilla/5.0 (compatible) AI2Bot-Dolma (+https://www.allenai.org/crawler)") == "Ai2Bot-Dolma"
+    assert name_of("Googlebot-Image/1.0") == "Googlebot-Image"
+
+
+def test_a_control_name_that_nobody_genuine_sends_is_still_a_claim() -> None:
+    assert name_of("Mozilla/5.0 (compatible; Google-Extended/1.0)") == "Google-Extended"
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "kind"),
+    [
+        (CHROME, "browser"),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:160.0) Gecko/20100101 Firefox/160.0", "browser"),
+        ("Mozilla/5.0 (compatible; NewUnheardOfBot/1.0)", "unknown"),
+        ("Something/1.0", "unknown"),
+        ("Mozilla/5.0", "unknown"),
+    ],
+)
+def test_what_no_entry_claims_is_a_browser_only_in_the_shape_of_one(user_agent: str, kind: str) -> None:
+    assert AGENTS.find(user_agent.encode()).category == kind
+
+
+def test_a_browser_is_named_with_its_major_version() -> None:
+    assert name_browser(CHROME.encode()) == ("Chrome", "157")
+    assert name_browser(b"nothing at all") == ("", "")
+
+
+@given(st.binary(max_size=300))
+def test_no_user_agent_is_too_strange_for_an_answer(user_agent: bytes) -> None:
+    assert AGENTS.find(user_agent).category in CATEGORIES
+
+
+SURROUNDING = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters=":@/.%+-_"), max_size=40)
+
+
+@given(SURROUNDING, SURROUNDING)
+def test_what_stands_around_a_token_does_not_matter(left: str, right: str) -> None:
+    assert AGENTS.find(f"{left} GPTBot {right}".encode()).category == "ai-train"
+
+
+@given(st.text("ab@. /:", max_size=60))
+def test_cutting_addresses_leaves_none(text: str) -> None:
+    assert "@" not in cut_addresses(text)
+    assert "http://" not in cut_addresses(text + " http://x ")
+
+
+# -- the corpus ----------------------------------------------------------------------------------------------
+
+
+def test_ai_is_recognised_and_no_listener_is_called_one() -> None:
+    if not CORPUS.exists():
+        pytest.skip(ABSENT)
+    rows = [json.loads(line) for line in CORPUS.read_text("utf-8").splitlines()]
+    called_ai: dict[str, list[bool]] = {}
+    for row in rows:
+        category = AGENTS.find(row["ua"].encode()).category
+        called_ai.setdefault(row["label"], []).append(category.startswith("ai-"))
+        if row["label"] == "human":
+            assert category not in ("ripper", "headless", "tool", "library"), row["ua"]
+    assert sum(called_ai["ai"]) >= 0.99 * len(called_ai["ai"])
+    assert sum(called_ai["human"]) == 0
+    assert sum(called_ai["negative_token"]) == 0
+
+
+# -- path patterns -------------------------------------------------------------------------------------------
+
+
+def plainly(pattern: list[str], path: list[str]) -> bool:
+    """The definition, as slow as it is clear."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        return any(plainly(pattern[1:], path[skip:]) for skip in range(len(path) + 1))
+    if not path or not re.fullmatch(".*".join(map(re.escape, pattern[0].split("*"))), path[0]):
+        return False
+    return plainly(pattern[1:], path[1:])
+
+
+PATTERN = st.lists(st.sampled_from(["a", "b", "ab", "*", "**", "a*", "*b", "a*b", "*a*"]), max_size=5)
+PATH = st.lists(st.sampled_from(["a", "b", "ab", "aab", "ba", "c"]), max_size=6)
+
+
+@given(st.lists(PATTERN, max_size=6), PATH)
+@example([["**", "a", "**", "a"], ["**"]], ["a", "b", "a"])
+@example([["**", "**", "a"]], ["a"])
+def test_patterns_match_as_their_definition_says(patterns: list[list[str]], path: list[str]) -> None:
+    tree = PathPatterns("/" + "/".join(pattern) for pattern in patterns)
+    expected = tuple(at for at, pattern in enumerate(patterns) if plainly(pattern, path))
+    assert tree.match("/" + "/".join(path)) == expected
+
+
+@given(st.text("ab*", min_size=1, max_size=8), st.text("ab", max_size=10))
+def test_globs_match_as_their_definition_says(glob: str, text: str) -> None:
+    if "*" in glob:
+        expected = re.fullmatch(".*".join(map(re.escape, glob.split("*"))), text) is not None
+        assert glob_matches(tuple(glob.split("*")), text) is expected
+
+
+def test_patterns_disregard_case_unless_told() -> None:
+    assert PathPatterns(["/Media/*.MP3"]).match("/media/x.mp3") == (0,)
+    assert PathPatterns(["/Media/**"], case_sensitive=True).match("/media/x") == ()
+
+
+# -- cost: steps, not seconds --------------------------------------------------------------------------------
+
+
+def steps(work: Callable[[], object]) -> int:
+    """How many calls, of Python or of C, `work` makes."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("piece", ["a ", "@", "a@b ", "google-", "ai ", "http://a ", "GPTBot@", "(", "é", "google "])
+def test_the_cost_of_a_user_agent_grows_no_faster_than_its_length(piece: str) -> None:
+    short, long = (piece * (size // len(piece)) for size in (4_000, 16_000))
+    assert steps(lambda: AGENTS.find(long.encode())) <= 4.5 * steps(lambda: AGENTS.find(short.encode())) + 50
+
+
+def test_cutting_addresses_copies_the_text_a_fixed_number_of_times() -> None:
+    assert steps(lambda: cut_addresses("@" * MAX_USER_AGENT_BYTES)) <= 5 * MAX_USER_AGENT_BYTES + 50
+    assert steps(lambda: cut_addresses("a" * MAX_USER_AGENT_BYTES + "@")) <= 50
+
+
+def test_a_user_agent_costs_the_same_however_many_agents_are_known() -> None:
+    others = (Agent(f"Other{n}", f"Other{n}", "", "", "seo", ()) for n in range(2000))
+    many = Catalogue([*AGENTS.agents, *others])
+    name_browser(CHROME.encode())  # remembered from here on
+    assert steps(lambda: many.find(CHROME.encode())) == steps(lambda: AGENTS.find(CHROME.encode()))
+
+
+@pytest.mark.parametrize("patterns", [["/**/a/**/a/**/a/**/b"], ["/**/*a*/**/*b"], ["/**/a/**/b", "/**/b/**/a", "/**"]])
+def test_the_cost_of_a_path_grows_no_faster_than_its_length(patterns: list[str]) -> None:
+    tree = PathPatterns(patterns)
+    short, long = ("/a" * size for size in (100, 400))
+    assert steps(lambda: tree.match(long)) <= 4.5 * steps(lambda: tree.match(short)) + 50
+
+
+# -- the catalogue's files -----------------------------------------------------------------------------------
+
+GOOD = "operator: Acme\nagents:\n- {name: AcmeBot, product_token: AcmeBot, category: seo, purposes: [seo], samples: [AcmeBot/1]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("operator: Acme\n", 1, "expected 'operator: NAME' and 'agents: [...]'"),
+        ("- 1\n", 1, "expected 'operator:' and 'agents:'"),
+        ("", 0, "the file is empty"),
+        (GOOD + "verdict: bad\n", 4, "unknown key 'verdict'"),
+        (GOOD.replace("samples", "sample"), 3, "unknown key 'sample' in an agent"),
+        (GOOD.replace("category: seo", "category: evil"), 3, "agent 'AcmeBot': unknown category 'evil'"),
+        (GOOD.replace("[seo]", "[harm]"), 3, "agent 'AcmeBot': unknown purpose 'harm'"),
+        (GOOD.replace("[AcmeBot/1]", "[]"), 3, "agent 'AcmeBot': no sample User-Agent"),
+        (GOOD.replace("category: seo, ", ""), 3, "an agent without 'category'"),
+        (
+            GOOD.replace("{name", "{robots_token: Acme2, name"),
+            3,
+            "agent 'AcmeBot': not a robots token (RFC 9309 2.2.1)",
+        ),
+        (GOOD.replace("{name", "{match: regex, name"), 3, "agent 'AcmeBot': unknown match 'regex'"),
+        (
+            GOOD.replace("product_token: AcmeBot", "product_token: '---'"),
+            3,
+            "agent 'AcmeBot': no letter or digit to look for",
+        ),
+        (GOOD + "- bare\n", 4, "an agent must be a mapping"),
+    ],
+)
+def test_a_mistake_in_an_agent_file_is_named_with_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
+    (tmp_path / "acme.yaml").write_text(text)
+    with pytest.raises(CatalogueError) as caught:
+        load_catalogue(tmp_path)
+    assert (line, message) in [(problem.line, problem.message) for problem in caught.value.problems]
+
+
+def test_an_agent_described_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+    (tmp_path / "b.yaml").write_text(GOOD.replace("name: AcmeBot", "name: acmebot"))
+    with pytest.raises(CatalogueError, match="agent 'acmebot' is described twice"):
+        load_catalogue(tmp_path)
+
+
+def test_an_agent_file_that_is_not_text_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"operator: \xff\n")
+    with pytest.raises(CatalogueError, match="not UTF-8"):
+        load_catalogue(tmp_path)

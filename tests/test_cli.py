@@ -1,0 +1,150 @@
+"""The commands, as a person or a script runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from guard.cli import COMMANDS
+
+GPTBOT = "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko); compatible; GPTBot/1.3; +https://openai.com/gptbot"
+TWO_MISTAKES = """\
+version: 1
+site: {name: test}
+default: allow
+rules:
+  - name: x
+    when: {category: "ai-*"}
+    then: blok
+  - name: y
+    when: {rute: page}
+    then: allow
+"""
+
+
+def guard(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "guard", *words], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    said = guard(command, "--help")
+    assert said.returncode == 0
+    assert f"guard {command}" in said.stdout.split("example", 1)[1]
+
+
+def test_check_names_every_problem_with_line_and_suggestion(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(TWO_MISTAKES)
+    said = guard("check", str(file))
+    assert said.returncode == 1
+    lines = said.stderr.splitlines()
+    assert lines[0] == f"{file}:7: rule 'x': unknown action 'blok', did you mean 'block'?"
+    assert lines[1] == f"{file}:9: rule 'y': when: unknown key 'rute', did you mean 'route'?"
+    assert len(lines) == 2
+
+
+def test_check_speaks_json(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(TWO_MISTAKES)
+    answer = json.loads(guard("check", "--json", str(file), "no-ai").stdout)
+    assert answer["ok"] is False
+    assert [problem["line"] for problem in answer["problems"]] == [7, 9]
+    assert json.loads(guard("check", "--json", "no-ai").stdout) == {"ok": True, "problems": []}
+
+
+def test_check_tells_when_an_example_comes_out_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    examples = "examples:\n  - {name: a listener, path: /x, expect: block}\n"
+    file.write_text(f"version: 1\nsite: {{name: t}}\ndefault: allow\n{examples}")
+    said = guard("check", str(file))
+    assert said.returncode == 1
+    assert said.stderr == f"{file}:5: example 'a listener': expected block, decided allow (rule 'default')\n"
+
+
+def test_check_of_a_file_that_is_not_there() -> None:
+    said = guard("check", "/nowhere/policy.yaml")
+    assert (said.returncode, said.stderr) == (1, "/nowhere/policy.yaml: cannot be read: No such file or directory\n")
+
+
+def test_explain_gives_the_whole_walk_as_json() -> None:
+    explained = json.loads(guard("explain", "no-ai", "--path", "/media/..%2fx//1.mp3", "--ua", GPTBOT, "--json").stdout)
+    assert set(explained) >= {"client", "agent", "identity", "route", "rules", "decision", "headers"}
+    assert explained["agent"]["name"] == "GPTBot"
+    assert explained["identity"] == "unverified"
+    assert explained["decision"]["action"] == "block"
+    assert explained["decision"]["rule"] == "no AI"
+    assert explained["decision"]["mode"] == "enforce"
+    assert explained["headers"]["tdm-reservation"] == "1"
+    why = next(rule["why"] for rule in explained["rules"] if rule["rule"] == "previews need no audio")
+    assert any("found train-ai" in line for line in why)
+
+
+def test_explain_believes_forwarding_headers_only_from_trusted_hops(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("version: 1\nsite: {name: t, trusted_proxies: [10.0.0.0/8]}\ndefault: allow\n")
+    header = ("--header", "X-Forwarded-For: 203.0.113.9", "--json")
+
+    def client(address: str) -> str:
+        said = guard("explain", str(file), "--path", "/", "--ip", address, *header).stdout
+        return str(json.loads(said)["client"]["address"])
+
+    assert client("10.0.0.1") == "203.0.113.9"
+    assert client("192.0.2.1") == "192.0.2.1"
+
+
+def test_explain_in_words_says_what_is_observed_only() -> None:
+    said = guard("explain", "observe", "--path", "/track/1", "--ua", "GPTBot")
+    assert "decision: block by rule 'no AI' (observed only: the request goes through)" in said.stdout
+
+
+def test_explain_of_a_target_that_cannot_be_read() -> None:
+    explained = json.loads(guard("explain", "no-ai", "--path", "/a%00b", "--json").stdout)
+    assert explained["decision"]["action"] == "reject"
+    assert explained["rules"] == []
+
+
+@pytest.mark.parametrize("option", [("--ip", "256.1.1.1"), ("--header", "no colon here")])
+def test_explain_refuses_what_is_no_address_or_header(option: tuple[str, str]) -> None:
+    said = guard("explain", "no-ai", "--path", "/", *option)
+    assert said.returncode == 2
+    assert option[1] in said.stderr
+
+
+def test_render_prints_what_is_served() -> None:
+    robots = guard("render", "no-ai", "robots.txt").stdout
+    assert "User-agent: GPTBot\n" in robots
+    assert robots.rstrip().endswith("Allow: /")
+    headers = guard("render", "no-ai", "headers").stdout.splitlines()
+    assert headers[0] == "content-usage: train-ai=n, ai-use=n, search=y"
+    assert json.loads(guard("render", "no-ai", "tdmrep.json").stdout) == [{"location": "/", "tdm-reservation": 1}]
+    assert json.loads(guard("render", "no-ai", "ai.txt", "--json").stdout)["path"] == "/ai.txt"
+
+
+def test_serve_refuses_to_start_on_an_invalid_policy(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(TWO_MISTAKES)
+    said = guard("serve", "--upstream", "http://127.0.0.1:9", "--policy", str(file), "--listen", "127.0.0.1:0")
+    assert said.returncode == 78
+    assert "did you mean 'block'?" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--upstream", "ftp://x"), "no upstream"),
+        (("--upstream", "http://127.0.0.1:9", "--listen", "nonsense"), "HOST:PORT"),
+        (("--upstream", "http://127.0.0.1:9", "--trusted-proxies", "10.0.0.0/99"), "10.0.0.0/99"),
+        (("--upstream", "http://127.0.0.1:9", "--workers", "0"), "at least 1"),
+        (("--upstream", "http://127.0.0.1:9", "--store", "redsi://x"), "redis"),
+    ],
+)
+def test_serve_says_what_is_wrong_with_its_words(words: tuple[str, ...], said: str) -> None:
+    answer = guard("serve", "--listen", "127.0.0.1:0", *words)
+    assert answer.returncode == 2
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
