@@ -156,6 +156,11 @@ def _looks_like_browser(user_agent: bytes) -> bool:
     return family != "" and not any(word in family for word in ("bot", "crawler", "spider"))
 
 
+def warm() -> None:
+    """Make ua-parser compile its rules now (half a second, once a process): before workers fork, before requests."""
+    name_browser(b"Mozilla/5.0")
+
+
 @lru_cache(maxsize=2048)
 def name_browser(user_agent: bytes) -> Browser:
     """Family and major version as ua-parser names them (its native resolver); empty when it has none."""

@@ -88,6 +88,7 @@ class Guard:
         self.headers: Headers = render_headers(policy.preferences)
         self.tally: dict[tuple[str, Mode], int] = {}
         self._published = read_published(policy.site.published_networks)
+        self._asks_where = bool(policy.networks or self._published)
         self._standings: Memo[tuple[str | None, tuple[bytes, ...]], Standing] = Memo(16_384)
         self._agents: Memo[bytes, Agent] = Memo(4_096)
         self._decisions: Memo[tuple[object, ...], Decision] = Memo(8_192)
@@ -96,7 +97,8 @@ class Guard:
 
     def stand(self, peer: str | None, forwarded: tuple[bytes, ...]) -> Standing:
         """Who the client is and which known networks hold it."""
-        standing = self._standings.get((peer, forwarded))
+        key = (peer, forwarded)
+        standing = self._standings.young.get(key) or self._standings.get(key)
         if standing is None:
             client = identify(peer, forwarded, self.trusted)
             inside = tuple(
@@ -106,7 +108,7 @@ class Guard:
             )
             standing = (client, self.policy.networks_of(client.address), inside)
             if len(forwarded) <= 4 and sum(map(len, forwarded)) <= 256:
-                self._standings.keep((peer, forwarded), standing)
+                self._standings.keep(key, standing)
         return standing
 
     def name_agent(self, user_agent: bytes) -> Agent:
@@ -119,18 +121,37 @@ class Guard:
 
     def consider(self, request: Request) -> tuple[Client, Decision]:
         """The client and the decision on one request. Never raises: what cannot be read is a decision, too."""
-        client, networks, inside = self.stand(request.peer, request.forwarded)
-        key = (request.target, request.user_agent, request.method, request.path, networks, inside)
-        decision = self._decisions.get(key)
+        return self.client(request), self.decide(request)
+
+    def client(self, request: Request) -> Client:
+        return self.stand(request.peer, request.forwarded)[0]
+
+    def decide(self, request: Request) -> Decision:
+        """The decision alone: it depends on the client only where the policy asks for networks."""
+        if self._asks_where:
+            _, networks, inside = self.stand(request.peer, request.forwarded)
+            key: tuple[object, ...] = (
+                request.target,
+                request.user_agent,
+                request.method,
+                request.path,
+                networks,
+                inside,
+            )
+        else:
+            networks = ()
+            key = (request.target, request.user_agent, request.method, request.path)
+        decision = self._decisions.young.get(key) or self._decisions.get(key)
         if decision is None:
-            decision = self._decide(request, client, networks)
+            decision = self._decide(request, networks)
             if len(request.target) <= _MEMO_BYTES and len(request.user_agent) <= _MEMO_BYTES:
                 self._decisions.keep(key, decision)
-        return client, decision
+        return decision
 
-    def _decide(self, request: Request, client: Client, networks: tuple[str, ...]) -> Decision:
+    def _decide(self, request: Request, networks: tuple[str, ...]) -> Decision:
         agent = self.name_agent(request.user_agent)
-        identity = verify(agent, client.address, self._published)
+        address = self.client(request).address if self._published else ""
+        identity = verify(agent, address, self._published)
         try:
             readings = self.read(request)
         except TargetError as error:

@@ -198,10 +198,15 @@ class _Reader:
 
     def network(self, node: Scalar, where: str) -> str | None:
         try:
-            return str(ip_network(node.text))
+            network = ip_network(node.text)
         except ValueError as error:
-            self.refuse(node, f"{where}'{node.text}' is not a network: {error}")
+            reason = "has host bits set" if "host bits" in str(error) else "write it like 192.0.2.0/24 or 2001:db8::/32"
+            self.refuse(node, f"{where}'{node.text}' is not a network: {reason}")
             return None
+        if network.version == 6 and network.network_address.ipv4_mapped:
+            self.refuse(node, f"{where}'{node.text}' holds nobody: write IPv4 networks as IPv4")
+            return None
+        return str(network)
 
     # -- blocks ------------------------------------------------------------------------------------------
 
@@ -288,18 +293,35 @@ class _Reader:
         if not re.fullmatch(r"[a-z0-9-]+", header):
             self.refuse(node.get("client_ip_header") or node, f"site: '{header}' is not a header name")
         proxies = self.texts(node.get("trusted_proxies"), "site: ") if _filled(node, "trusted_proxies") else []
+        hops = self.number(node, "trusted_hops", "site: ", 0)
+        if hops and not proxies and not self.flag(node, "trust_unix", "site: "):
+            self.refuse(node.get("trusted_hops") or node, "site: 'trusted_hops' needs 'trusted_proxies': who may be a hop")
+        for item in proxies:
+            if item.text.endswith("/0") and not hops:
+                self.refuse(item, f"site: '{item.text}' would let anybody choose their address")
         return Site(
             name=self.text(node, "name", "site: "),
             contact=self.text(node, "contact", "site: "),
             trusted_proxies=tuple(net for item in proxies if (net := self.network(item, "site: "))),
             client_ip_header=header,
-            trusted_hops=self.number(node, "trusted_hops", "site: ", 0),
+            trusted_hops=hops,
             trust_unix=self.flag(node, "trust_unix", "site: "),
             case_sensitive=self.flag(node, "case_sensitive", "site: "),
-            strip_prefixes=tuple(self.patterns(node.get("strip_prefixes"), "site: ")),
+            strip_prefixes=tuple(self.prefixes(node)),
             sitemap=self.text(node, "sitemap", "site: "),
             published_networks=self.published(node),
         )
+
+    def prefixes(self, site: Mapping) -> list[str]:
+        found = []
+        for item in self.texts(site.get("strip_prefixes"), "site: "):
+            if (path := self.pattern(item, "site: ")) is None:
+                continue
+            if "*" in path or path == "/":
+                self.refuse(item, f"site: '{path}' is no prefix to strip: write it without '*', like /api")
+            else:
+                found.append(path)
+        return found
 
     def published(self, site: Mapping) -> dict[str, tuple[str, ...]]:
         node = self.mapping(site.get("published_networks"), "site: published_networks: ")
@@ -362,6 +384,8 @@ class _Reader:
     def rule(self, item: Mapping, limits: dict[str, Limit], seen: dict[str, int]) -> Rule | None:
         name = self.names(item, "rules: ", seen)
         where = f"rule '{name}': " if name else "rules: "
+        if name == "default":
+            self.refuse(item, f"{where}this name stands for what happens when no rule matches")
         self.keys(item, ("name", "when", "then", "mode", "reason", "limit", "label"), where)
         then_node = item.get("then")
         if then_node is None:
@@ -372,12 +396,14 @@ class _Reader:
         if item.get("when") is None:
             self.refuse(item, f"{where}needs 'when' (what the rule applies to)")
         limit = self.rule_limit(item, then, limits, where)
+        if then not in ("label", None) and (label := item.get("label")) is not None:
+            self.refuse(label, f"{where}'label' goes with 'then: label'")
         return Rule(
             name=name,
             when=self.conditions(when, where) if when else (),
             then=then or "allow",
             mode=self.mode(item, where, Mode.ENFORCE),
-            reason=self.text(item, "reason", where),
+            reason=self.text(item, "reason", where).strip(),
             limit=limit,
             label=self.text(item, "label", where),
             line=item.line,
@@ -421,8 +447,10 @@ class _Reader:
             return {name} if (name := self.agent_name(item, where)) else set()
         known: Iterable[str]
         if fact == "operator":
-            known = {agent.operator.lower(): "" for agent in self.catalogue.agents}
-            item = Scalar(item.text.lower(), item.line)
+            known = {agent.operator.lower(): agent.operator for agent in self.catalogue.agents}
+            if item.text.lower() in known:
+                return {item.text.lower()}
+            known = known.values()
         elif fact == "method":
             known = METHODS
             item = Scalar(item.text.upper(), item.line)
@@ -463,6 +491,9 @@ class _Reader:
         expect = self.one_of(expect_node, FINAL_ACTIONS, "action", where)
         if isinstance(ip_node, Scalar) and read_address(ip_node.text) is None:
             self.refuse(ip_node, f"{where}'{ip_node.text}' is not an address")
+        method = self.text(item, "method", where, "GET").upper()
+        if method not in METHODS:
+            self.refuse(item.get("method") or item, f"{where}unknown method '{method}'{_guess(method, METHODS)}")
         rule_node = item.get("rule")
         if rule_node is not None:
             self.one_of(rule_node, (*rules, "default"), "rule", where)
@@ -470,7 +501,7 @@ class _Reader:
             name=name,
             path=path_node.text,
             expect=expect or "allow",
-            method=self.text(item, "method", where, "GET"),
+            method=method,
             user_agent=self.text(item, "user_agent", where),
             ip=self.text(item, "ip", where, "192.0.2.1"),
             rule=self.text(item, "rule", where),
@@ -485,10 +516,10 @@ def _filled(mapping: Mapping, key: str) -> bool:
 
 
 def _guess(word: str, known: Iterable[str]) -> str:
-    choices = list(known)
-    near = get_close_matches(word, choices, n=1, cutoff=0.6)
-    if not near:
-        near = [choice for choice in choices if choice.lower() == word.lower()][:1]
-    if near:
-        return f", did you mean '{near[0]}'?"
-    return f" (one of: {', '.join(choices)})" if len(choices) <= 16 else ""
+    """What may have been meant, whatever its case; else all there is, when that is not too much."""
+    choices = {choice.lower(): choice for choice in known}
+    if near := get_close_matches(word.lower(), choices, n=1, cutoff=0.6):
+        return f", did you mean '{choices[near[0]]}'?"
+    if not choices:
+        return " (there is none)"
+    return f" (one of: {', '.join(choices.values())})" if len(choices) <= 16 else ""

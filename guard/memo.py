@@ -13,25 +13,27 @@ V = TypeVar("V")
 
 
 class Memo(Generic[K, V]):
-    __slots__ = ("_old", "_young", "capacity", "evicted")
+    """Hot paths may ask `memo.young.get(key) or memo.get(key)`: the first answers nearly always, at a dict's price."""
+
+    __slots__ = ("_old", "capacity", "evicted", "young")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.evicted = 0
-        self._young: dict[K, V] = {}
+        self.young: dict[K, V] = {}
         self._old: dict[K, V] = {}
 
     def get(self, key: K) -> V | None:
-        found = self._young.get(key)
+        found = self.young.get(key)
         if found is None and (found := self._old.get(key)) is not None:
             self.keep(key, found)
         return found
 
     def keep(self, key: K, value: V) -> None:
-        if len(self._young) >= self.capacity:
+        if len(self.young) >= self.capacity:
             self.evicted += len(self._old)
-            self._old, self._young = self._young, {}
-        self._young[key] = value
+            self._old, self.young = self.young, {}
+        self.young[key] = value
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self._old)

@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
+from guard.classify import warm
 from guard.directives import content_usage
 from guard.engine import Guard
 from guard.hosts import is_host
 from guard.memo import Memo
-from guard.model import Admission, Client, Decision, Headers, Reply, Request
+from guard.model import Admission, Decision, Headers, Reply, Request
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -42,6 +43,7 @@ class GuardMiddleware:
         self._hosts: Memo[bytes, bool] = Memo(256)
         self._warned = False
         self._store_open = False
+        warm()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -58,16 +60,13 @@ class GuardMiddleware:
             self._store_open = True
             await self.guard.store.open()
         guard = self.guard
-        user_agent = b""
+        headers = scope["headers"]
+        fields = dict(headers)
+        user_agent = fields.get(b"user-agent", b"")
+        host = fields.get(b"host")
         forwarded: tuple[bytes, ...] = ()
-        host: bytes | None = None
-        for name, value in scope["headers"]:
-            if name == b"user-agent":
-                user_agent = b"%b\n%b" % (user_agent, value) if user_agent else value
-            elif name == b"host":
-                host = value if host is None else b","
-            elif name == self._header:
-                forwarded += (value,)
+        if len(fields) != len(headers) or self._header in fields:
+            user_agent, host, forwarded = self._gather(headers)
         peer = scope.get("client")
         path = scope["path"]
         request = Request(
@@ -80,18 +79,18 @@ class GuardMiddleware:
         )
         if peer and peer[1] == 0 and not self._warned:
             self._warn_rewritten()
-        client, decision = guard.consider(request)
-        if host is not None and not self._is_host(host):
+        decision = guard.decide(request)
+        if host is not None and host not in self._hosts.young and not self._is_host(host):
             decision = decision._replace(action="reject", limit=None)
         admission: Admission | None = None
         if decision.limit is not None:
-            asked = guard.admit(client, decision)
+            asked = guard.admit(guard.client(request), decision)
             admission = asked if asked is None or isinstance(asked, Admission) else await asked
         if guard.record is None and (decision.action == "allow" or (admission is not None and admission.allowed)):
             await self.app(scope, receive, self._stating(send))
             guard.count(decision)
             return
-        await self._carry_out(scope, receive, send, request, client, decision, admission)
+        await self._carry_out(scope, receive, send, request, decision, admission)
 
     async def _carry_out(
         self,
@@ -99,7 +98,6 @@ class GuardMiddleware:
         receive: Receive,
         send: Send,
         request: Request,
-        client: Client,
         decision: Decision,
         admission: Admission | None,
     ) -> None:
@@ -129,7 +127,15 @@ class GuardMiddleware:
             else:
                 await _send_reply(scope["method"], scope["headers"], count, reply)
         finally:
+            client = guard.client(request)
             guard.settle(request, client, decision, admission, decision_id, status, body_bytes, guard.clock() - started)
+
+    def _gather(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes | None, tuple[bytes, ...]]:
+        """User-Agent lines, Host and forwarding lines where some header stands more than once."""
+        user_agents = b"\n".join([value for name, value in headers if name == b"user-agent"])
+        hosts = [value for name, value in headers if name == b"host"]
+        forwarded = tuple([value for name, value in headers if name == self._header])
+        return user_agents, b",".join(hosts) if hosts else None, forwarded
 
     def _stating(self, send: Send) -> Send:
         """`send` that adds the directive headers to the head of every answer and takes the place of the site's own."""
@@ -169,11 +175,13 @@ class GuardMiddleware:
         await self.app(scope, opening, closing)
 
     def _is_host(self, host: bytes) -> bool:
-        known = self._hosts.get(host)
-        if known is None:
-            known = is_host(host)
-            self._hosts.keep(host[:256], known)
-        return known
+        """Only good hosts are remembered."""
+        if self._hosts.get(host):
+            return True
+        if not is_host(host):
+            return False
+        self._hosts.keep(host, True)
+        return True
 
     def _warn_rewritten(self) -> None:
         self._warned = True

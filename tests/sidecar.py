@@ -287,7 +287,7 @@ class Process:
     def __init__(self, words: list[str], directory: Path) -> None:
         self.port = free_port()
         self._log = directory / "log"
-        line = [sys.executable, "-m", "guard.cli", "serve", "--listen", f"127.0.0.1:{self.port}", *words]
+        line = [sys.executable, "-m", "guard", "serve", "--listen", f"127.0.0.1:{self.port}", *words]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=Path(__file__).parent.parent

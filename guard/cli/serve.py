@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TextIO
 
+from guard.classify import warm
 from guard.cli.policies import read_or_complain
 from guard.engine import Guard
 from guard.load import shipped_catalogue
@@ -87,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             sys.stderr.write(f"guard: {error}\n")
             return 2
         shipped_catalogue()
+        warm()
         host, port = sock.getsockname()[:2]
         sys.stderr.write(
             f"guard: {policy.site.name!r}, policy {arguments.policy} (version {policy.version}, {policy.mode.value}), "
