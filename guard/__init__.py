@@ -13,6 +13,7 @@ from guard.load import load_policy, shipped_policy
 from guard.middleware import GuardMiddleware
 from guard.model import Decision, Record, Request
 from guard.policy import Policy
+from guard.records import json_lines
 
 __all__ = [
     "CatalogueError",
@@ -27,6 +28,7 @@ __all__ = [
     "Request",
     "StoreError",
     "TargetError",
+    "json_lines",
     "load_policy",
     "shipped_policy",
 ]

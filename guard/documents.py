@@ -73,6 +73,8 @@ def read_document(text: str, file: str) -> tuple[Node | None, list[Problem]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = f"not valid YAML: {error.problem or error.context}"
+        if error.problem and error.context and error.context_mark:
+            message += f" {error.context} (from line {error.context_mark.line + 1})"
         return None, [*problems, Problem(file, mark.line + 1 if mark else 0, message)]
     except (yaml.YAMLError, UnicodeError, ValueError) as error:
         return None, [*problems, Problem(file, 0, f"not valid YAML: {str(error).splitlines()[0]}")]

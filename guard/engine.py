@@ -44,7 +44,7 @@ from guard.model import (
 from guard.policy import Policy, Step, Verdict, decide, strictest, trace
 from guard.protocols import Recorder, Store
 from guard.readings import Readings, read_path, read_target
-from guard.replies import NO_STORE, refuse
+from guard.replies import refuse
 from guard.stores.memory import MemoryStore
 from guard.verify import read_published, verify
 
@@ -155,7 +155,7 @@ class Guard:
         try:
             readings = self.read(request)
         except TargetError as error:
-            return Decision("reject", "", Mode.ENFORCE, error.reason, agent, identity, "page")
+            return Decision("reject", "", self.policy.mode, error.reason, agent, identity, "page")
         if readings.canonical in self.files:
             return Decision("serve", "", Mode.ENFORCE, "", agent, identity, "directive", file=readings.canonical)
         verdict = strictest(
@@ -179,11 +179,10 @@ class Guard:
 
     def _as_decision(self, verdict: Verdict, agent: Agent, identity: Identity) -> Decision:
         rule = verdict.rule
-        mode = Mode.OBSERVE if self.policy.mode is Mode.OBSERVE else Mode.ENFORCE
         return Decision(
             action=verdict.action,
             rule=rule.name if rule else "default",
-            mode=mode,
+            mode=self.policy.mode,
             reason=rule.reason if rule else "",
             agent=agent,
             identity=identity,
@@ -204,10 +203,10 @@ class Guard:
         """The guard's own answer, or None to let the request through."""
         if decision.action == "serve":
             return self.files[decision.file]
-        if decision.action == "reject":
-            return self.reject(400, decision_id, decision)
         if decision.mode is Mode.OBSERVE:
             return None
+        if decision.action == "reject":
+            return self.reject(400, decision_id, decision)
         return TABLE[decision.action](self.policy.site, decision, admission, accept, decision_id, self.headers)
 
     def reject(self, status: int, decision_id: str, decision: Decision | None = None) -> Reply:
@@ -268,9 +267,6 @@ class Guard:
 
 REJECTED = Decision("reject", "", Mode.ENFORCE, "", UNKNOWN_AGENT, Identity.UNKNOWN, "api")
 """What the edges use for a request that never became one."""
-
-UNANSWERED: Headers = NO_STORE
-"""Headers of the edges' own errors (502, 504)."""
 
 
 def limit_key(limit: Limit, client: Client, agent: Agent, site: str) -> bytes:

@@ -295,7 +295,9 @@ class _Reader:
         proxies = self.texts(node.get("trusted_proxies"), "site: ") if _filled(node, "trusted_proxies") else []
         hops = self.number(node, "trusted_hops", "site: ", 0)
         if hops and not proxies and not self.flag(node, "trust_unix", "site: "):
-            self.refuse(node.get("trusted_hops") or node, "site: 'trusted_hops' needs 'trusted_proxies': who may be a hop")
+            self.refuse(
+                node.get("trusted_hops") or node, "site: 'trusted_hops' needs 'trusted_proxies': who may be a hop"
+            )
         for item in proxies:
             if item.text.endswith("/0") and not hops:
                 self.refuse(item, f"site: '{item.text}' would let anybody choose their address")

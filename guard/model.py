@@ -228,11 +228,6 @@ class Decision(NamedTuple):
     observed: tuple[str, ...] = ()
     file: str = ""
 
-    @property
-    def enforced(self) -> bool:
-        """True when this decision keeps the request from its answer (or makes it wait its turn)."""
-        return self.mode is Mode.ENFORCE and self.action not in ("allow", "label")
-
 
 class Reply(NamedTuple):
     """An answer the guard makes itself; `headers` are complete but for framing."""

@@ -50,6 +50,7 @@ def read_target(target: bytes, *, case_sensitive: bool = False, strip_prefixes: 
         text = target.decode("ascii")
         text = text[:-1] if text.endswith("/") else text
         return Readings(text, (text if case_sensitive else text.lower(),))
+    target = target.partition(b"?")[0]  # some servers hand over the query, too: a bare "?" begins it for everybody
     if target == b"/":
         return Readings("/", ("/",))
     _refuse_malformed(target)

@@ -1,5 +1,4 @@
-"""Shared pieces of the sidecar's tests: a scripted raw upstream, a worker in this loop, `guard serve` as a process,
-and clients that speak bytes.
+"""Shared pieces of the sidecar's tests: a scripted raw upstream, a worker in this loop, clients that speak bytes.
 
 Nothing here knows HTTP better than it must: heads end with an empty line, bodies by their length or by chunks.
 """
@@ -8,18 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from guard.engine import Guard
@@ -120,9 +111,11 @@ class Line:
         """All that comes until the other side closes, cleanly or not."""
         got = bytearray()
         async with asyncio.timeout(within_s):
-            with contextlib.suppress(ConnectionError):
+            try:
                 while piece := await self.reader.read(65536):
                     got += piece
+            except ConnectionError:
+                got += self.reader._buffer  # type: ignore[attr-defined]  # what had come before the reset
         return bytes(got)
 
     async def silence(self, for_s: float = 0.15) -> None:
@@ -222,9 +215,6 @@ class Side:
                 await asyncio.sleep(0.005)
 
 
-_guards: dict[str, Guard] = {}
-
-
 def fresh_guard(policy: str) -> Guard:
     return Guard(read_policy(policy))
 
@@ -243,6 +233,8 @@ async def side(
     port = sock.getsockname()[1]
     stop = asyncio.Event()
     serving = asyncio.ensure_future(worker.serve(sock, stop=stop))
+    while not hasattr(worker, "pool"):
+        await asyncio.sleep(0)
     try:
         yield Side(worker, port)
     finally:
@@ -271,87 +263,3 @@ def post(target: str, body: bytes, *fields: str) -> bytes:
 
 def chunks(*pieces: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
-
-
-# -- processes ---------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
-class Process:
-    """`guard serve` as people run it."""
-
-    def __init__(self, words: list[str], directory: Path) -> None:
-        self.port = free_port()
-        self._log = directory / "log"
-        line = [sys.executable, "-m", "guard", "serve", "--listen", f"127.0.0.1:{self.port}", *words]
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=Path(__file__).parent.parent
-            )
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    @property
-    def workers(self) -> list[int]:
-        """Pids of the worker processes that live now (the embedded store's process is not among them)."""
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(child) for child in children if "python" in Path(f"/proc/{child}/comm").read_text() or _ours(child)]
-
-    def rss_mib(self) -> float:
-        """Resident memory of all workers."""
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers)
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    def wait_until_it_answers(self, within_s: float = 20.0) -> None:
-        give_up = time.monotonic() + within_s
-        while time.monotonic() < give_up:
-            if self.process.poll() is not None:
-                raise AssertionError(f"exit {self.process.returncode}: {self.log}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as sock:
-                sock.sendall(get("/robots.txt", "Connection: close"))
-                if sock.recv(12) == b"HTTP/1.1 200":
-                    return
-            time.sleep(0.02)
-        raise AssertionError(self.log)
-
-    def terminate(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(8)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-
-def _ours(pid: str) -> bool:
-    return b"guard" in Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
-@contextmanager
-def served(upstream_port: int, *words: str, policy: str = OPEN) -> Iterator[Process]:
-    """A running `guard serve` in front of the upstream, ended here."""
-    with tempfile.TemporaryDirectory(prefix="guard-test-") as folder:
-        directory = Path(folder)
-        (directory / "policy.yaml").write_text(policy)
-        upstream = ["--upstream", f"http://127.0.0.1:{upstream_port}", "--policy", str(directory / "policy.yaml")]
-        process = Process([*upstream, "--log", "none", *words], directory)
-        try:
-            process.wait_until_it_answers()
-            yield process
-        finally:
-            process.end()
-
-
-def read_lines(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in path.read_bytes().splitlines()]

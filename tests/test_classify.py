@@ -73,7 +73,7 @@ def test_every_category_has_its_place_in_the_precedence() -> None:
 
 
 def test_the_agents_a_rights_holder_asks_about_first_are_known() -> None:
-    for name in "GPTBot ChatGPT-User OAI-SearchBot ClaudeBot CCBot Bytespider Google-Extended PerplexityBot".split():
+    for name in ("GPTBot", "ChatGPT-User", "ClaudeBot", "CCBot", "Bytespider", "Google-Extended", "PerplexityBot"):
         assert AGENTS.by_name[name.lower()].category.startswith("ai-")
 
 
@@ -290,7 +290,10 @@ def test_the_cost_of_a_path_grows_no_faster_than_its_length(patterns: list[str])
 
 # -- the catalogue's files -----------------------------------------------------------------------------------
 
-GOOD = "operator: Acme\nagents:\n- {name: AcmeBot, product_token: AcmeBot, category: seo, purposes: [seo], samples: [AcmeBot/1]}\n"
+GOOD = (
+    "operator: Acme\nagents:\n"
+    "- {name: AcmeBot, product_token: AcmeBot, category: seo, purposes: [seo], samples: [AcmeBot/1]}\n"
+)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,9 @@ def test_size_is_counted_in_bytes() -> None:
     assert refusals("a: " + "é" * (MAX_BYTES // 2)) == [(0, f"larger than {MAX_BYTES // 1024} KiB")]
 
 
-@pytest.mark.parametrize("name", ["200 000 brackets", "200 000 braces", "merge keys that double", "aliases that double"])
+@pytest.mark.parametrize(
+    "name", ["200 000 brackets", "200 000 braces", "merge keys that double", "aliases that double"]
+)
 def test_the_worst_bombs_cost_a_fresh_process_little(tmp_path: Path, name: str) -> None:
     (tmp_path / "bomb.yaml").write_text(BOMBS[name])
     code = (
@@ -141,7 +143,27 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path, raw: bytes) -> None
 # -- what is read --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", "no yes on off y n true null ~ 0123 0x1F 1e3 12:30:45 2026-11-22 .inf 1_000".split())
+WORDS = [
+    "no",
+    "yes",
+    "on",
+    "off",
+    "y",
+    "n",
+    "true",
+    "null",
+    "~",
+    "0123",
+    "0x1F",
+    "1e3",
+    "12:30:45",
+    "2026-11-22",
+    ".inf",
+    "1_000",
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
 def test_a_word_stays_the_word_that_was_typed(word: str) -> None:
     assert read_document(f"country: {word}", "f")[0] == Mapping(((Scalar("country", 1), Scalar(word, 1)),), 1)
 

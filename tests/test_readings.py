@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from contextlib import suppress
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
@@ -62,6 +63,7 @@ def decide(target: bytes, guard: Guard = PLAIN) -> str:
         (b"/...", "/...", {"/..."}),
         (b"/a%20/b", "/a /b", {"/a%20/b", "/a /b", "/a/b"}),
         (b"/a%3Fb", "/a?b", {"/a%3fb", "/a?b", "/a"}),
+        (b"/%3f?/private", "/?", {"/%3f", "/?", "/"}),
         (b"/%23", "/#", {"/%23", "/#", "/"}),
         ("/fé".encode().replace(b"\xc3\xa9", b"%C3%A9"), "/fé", {"/f%c3%a9", "/fé"}),
         (b"/pr%C4%B1vate", "/prıvate", {"/pr%c4%b1vate", "/prıvate"}),
@@ -202,13 +204,41 @@ def test_a_decoded_path_that_is_no_text_is_refused_and_breaks_nothing(path: str)
 
 SEGMENT = st.text("abcdefgz0123456789-_~", min_size=1, max_size=6)
 DENIED = st.lists(SEGMENT, max_size=4).map(lambda segments: "/".join(["/private", *segments]))
-WILD = st.lists(
-    st.sampled_from(
-        "/ // . .. %2e %2E %2f %5c \\ ; ;a=b %3b %20 %3f %23 %25 %2525 a B private %70 api x.y é %C3%A9 %80 %00 ? *".split()
-        + ["/private/", "/public/", "/../"]
-    ),
-    max_size=14,
-).map(lambda parts: ("/" + "".join(parts)).encode("latin-1"))
+PIECES = [
+    "/",
+    "//",
+    ".",
+    "..",
+    "%2e",
+    "%2E",
+    "%2f",
+    "%5c",
+    "\\",
+    ";",
+    ";a=b",
+    "%3b",
+    "%20",
+    "%3f",
+    "%23",
+    "%25",
+    "%2525",
+    "a",
+    "B",
+    "private",
+    "%70",
+    "api",
+    "x.y",
+    "é",
+    "%C3%A9",
+    "%80",
+    "%00",
+    "?",
+    "*",
+    "/private/",
+    "/public/",
+    "/../",
+]
+WILD = st.lists(st.sampled_from(PIECES), max_size=14).map(lambda parts: ("/" + "".join(parts)).encode("latin-1"))
 
 
 def disguise(path: str, draw: st.DrawFn) -> str:
@@ -287,7 +317,7 @@ def test_a_path_counts_as_exempt_only_when_all_its_readings_do(target: bytes) ->
 
 
 def as_nginx(target: bytes) -> bytes:
-    return posixpath.normpath(b"/" + unquote_to_bytes(target.split(b"?")[0]).lstrip(b"/"))
+    return posixpath.normpath(b"/" + unquote_to_bytes(target).lstrip(b"/"))
 
 
 def as_go(target: bytes) -> bytes:
@@ -310,7 +340,7 @@ def test_what_a_server_behind_us_would_open_is_among_the_readings(server: object
         readings = read_target(target)
     except TargetError:
         return
-    opened = server(target).decode()  # type: ignore[operator]
+    opened = server(target.partition(b"?")[0]).decode()  # type: ignore[operator]
     assert "".join(char.lower() if char.isascii() else char for char in opened) in readings.all
 
 
@@ -331,10 +361,8 @@ def test_what_a_server_behind_us_would_open_is_among_the_readings(server: object
 )
 def test_the_worst_of_targets_has_few_readings(target: bytes) -> None:
     assert len(target) <= MAX_PATH_BYTES
-    try:
+    with suppress(TargetError):
         assert len(read_target(target, strip_prefixes=("/a", "/b", "/c")).all) <= MAX_READINGS
-    except TargetError:
-        pass
 
 
 # -- the cases of others -------------------------------------------------------------------------------------

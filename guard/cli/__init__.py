@@ -1,4 +1,7 @@
-"""The `guard` command: one file a command, one line in the table."""
+"""The `guard` command: one file a command, one line in the table.
+
+Exit codes: 0 fine, 1 problems found, 2 wrong usage, 78 (EX_CONFIG) refused to start on a bad policy.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,6 @@ COMMANDS: dict[str, Command] = {
     "render": Command("print a directive file or the headers of a policy", render.configure, render.run),
     "demo": Command("run a small music platform with the guard in front", demo.configure, demo.run),
 }
-
-EXIT_USAGE = 2
-"""Exit codes: 0 fine, 1 problems found, 2 wrong usage, 78 (EX_CONFIG) refused to start on a bad policy."""
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -246,7 +246,7 @@ def _console() -> Console:
     """As wide as the terminal; wide enough for the table where there is none."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=150)
+    return Console() if sys.stdout.isatty() else Console(width=140)
 
 
 def draw(outcomes: list[Outcome]) -> Table:
@@ -254,7 +254,9 @@ def draw(outcomes: list[Outcome]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="who came, what was decided, what they got", title_justify="left", expand=False, box=SIMPLE)
+    table = Table(
+        title="Who came, what was decided, what they got", title_justify="left", expand=False, box=SIMPLE, padding=0
+    )
     for heading, justify in (
         ("visitor", "left"),
         ("known as", "left"),
@@ -264,14 +266,14 @@ def draw(outcomes: list[Outcome]) -> Table:
         ("refused", "right"),
         ("bytes", "right"),
         ("audio", "right"),
-        ("", "left"),
+        ("as stated", "left"),
     ):
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for one in outcomes:
         if not one.asked:
             continue
         decided = "\n".join(f"{reason} x{count}" for reason, count in one.decided.items())
-        mark = Text("NOT as stated", style="bold red") if one.wrong else Text(one.doing or "as stated", style="green")
+        mark = Text("NO", style="bold red") if one.wrong else Text(one.doing or "yes", style="green")
         table.add_row(
             one.visitor.name,
             one.agent,

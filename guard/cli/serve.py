@@ -5,26 +5,23 @@ from __future__ import annotations
 import argparse
 import hashlib
 import ipaddress
-import json
 import logging
 import os
 import socket
 import ssl
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TextIO
 
 from guard.classify import warm
 from guard.cli.policies import read_or_complain
 from guard.engine import Guard
 from guard.load import shipped_catalogue
-from guard.model import Record
 from guard.policy import Policy
 from guard.protocols import Recorder
 from guard.proxy.supervisor import Supervisor
 from guard.proxy.worker import Timeouts, Upstream, Worker
+from guard.records import json_lines
 from guard.stores import open_store
 
 EX_CONFIG = 78
@@ -117,7 +114,7 @@ def _work(
     import uvloop
 
     store = open_store(store_url, workers=arguments.workers, secret=secret_of(policy))
-    guard = Guard(policy, store=store, record=_recorder(arguments.log, sys.stdout))
+    guard = Guard(policy, store=store, record=_recorder(arguments.log))
     worker = Worker(guard, upstream, Timeouts(drain_s=arguments.drain))
     gc.collect()
     gc.freeze()  # what was loaded stays: no collector needs to look at it again
@@ -179,48 +176,5 @@ def _resolve_store(url: str, stack: ExitStack) -> str:
     return server.url
 
 
-def _recorder(which: str, stream: TextIO) -> Recorder | None:
-    """One JSON line a decision, written whole; the refused only, unless all are asked for."""
-    if which == "none":
-        return None
-    write: Callable[[str], object] = stream.write
-
-    def record(record: Record) -> None:
-        decision = record.decision
-        refused = decision.action in ("block", "reject") or (
-            record.admission is not None and not record.admission.allowed
-        )
-        if not refused and which != "all":
-            return
-        line = {
-            "time": round(record.time_s, 3),
-            "id": record.id,
-            "action": decision.action,
-            "mode": decision.mode.value,
-            "rule": decision.rule,
-            "agent": decision.agent.name,
-            "identity": decision.identity.value,
-            "route": decision.route_class,
-            "client": _shorten(record.client),
-            "method": record.method,
-            "path": record.target[:1024],
-            "status": record.status,
-            "bytes": record.body_bytes,
-            "seconds": round(record.duration_s, 4),
-        }
-        if decision.observed:
-            line["observed"] = list(decision.observed)
-        if record.admission is not None:
-            line["counted"] = "shared" if record.admission.shared else "local"
-        write(json.dumps(line) + "\n")
-        stream.flush()
-
-    return record
-
-
-def _shorten(address: str) -> str:
-    """The client's neighbourhood: logs do not keep full addresses."""
-    if not address:
-        return ""
-    width = 48 if ":" in address else 24
-    return str(ipaddress.ip_network(f"{address}/{width}", strict=False))
+def _recorder(which: str) -> Recorder | None:
+    return None if which == "none" else json_lines(sys.stdout, refusals_only=which == "refusals")

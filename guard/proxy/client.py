@@ -10,7 +10,10 @@ A head whose exact bytes were parsed and checked before is not parsed again: sam
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
+import struct
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -49,6 +52,9 @@ _MEMO_HEAD_BYTES = 2048
 _JOINED_BYTES = 32 * 1024
 _MAX_PARTIAL_BYTES = MAX_HEAD_BYTES + MAX_TARGET_BYTES
 _NEVER = float("inf")
+_RESET = struct.pack("ii", 1, 0)
+_UNSAID = 0
+"""Instead of a status: close without a word. Who pipelines asks again for what was not answered (RFC 9112 9.3.2)."""
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
@@ -183,9 +189,6 @@ class ClientConnection(asyncio.Protocol):
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(self)
         whole = self._fresh and len(data) <= _MEMO_HEAD_BYTES
-        if self._fresh:
-            self._fresh = False
-            self.head_deadline_s = self.worker.now_s + self.worker.head_timeout_s
         self._unused_bytes += len(data)
         self._head = None
         try:
@@ -240,6 +243,11 @@ class ClientConnection(asyncio.Protocol):
             self.deaf = True
             self.ignored = bool(rest)
 
+    def on_message_begin(self) -> None:
+        if self._reading is None:
+            self._fresh = False
+            self.head_deadline_s = self.worker.now_s + self.worker.head_timeout_s
+
     def on_url(self, url: bytes) -> None:
         if self._reading is None:
             self._url += url
@@ -270,7 +278,7 @@ class ClientConnection(asyncio.Protocol):
         )
         self._url, self._fields, self._field_bytes, self._unused_bytes = b"", [], 0, 0
         if len(self._queue) >= MAX_PIPELINED:
-            raise BadRequest(400, "too many pipelined requests")
+            raise BadRequest(_UNSAID, "too many pipelined requests")
         exchange = Exchange(self, head, complete=head.framing != CHUNKED and not head.body_bytes)
         self._reading = exchange
         if self._exchange is None and not self._queue and not self.held:
@@ -370,6 +378,14 @@ class ClientConnection(asyncio.Protocol):
             self.transport.close()
             self.deadline_s = self.worker.now_s + self.worker.stall_timeout_s
 
+    def break_off(self, exchange: Exchange) -> None:
+        """The answer will not become whole: the connection must not end as if it were (RFC 9112 8)."""
+        if exchange.framing == UNTIL_CLOSE:  # its end is the connection's, so that one must not look clean
+            sock = self.transport.get_extra_info("socket")
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
     def _refuse(self, bad: BadRequest) -> None:
         """Answer what cannot be a request, after what was asked before it, and close."""
         self.deaf = self.ignored = True
@@ -384,7 +400,7 @@ class ClientConnection(asyncio.Protocol):
             exchange.abandon()
             self._exchange = None
             if started:
-                self.transport.abort()
+                self.break_off(exchange)
             else:
                 self._say(bad)
             return
@@ -397,9 +413,10 @@ class ClientConnection(asyncio.Protocol):
 
     def _say(self, bad: BadRequest) -> None:
         _log.debug("refused %s: %s", self._peer, bad)
-        guard = self.worker.guard
-        reply = guard.reject(bad.status, guard.new_id(), REJECTED)
-        self.transport.write(write_reply(reply, head_only=False, closing=True, version_10=False))
+        if bad.status != _UNSAID:
+            guard = self.worker.guard
+            reply = guard.reject(bad.status, guard.new_id(), REJECTED)
+            self.transport.write(write_reply(reply, head_only=False, closing=True, version_10=False))
         self.close_after_answer(unread=True)
 
     def tick(self, now_s: float) -> None:
@@ -428,7 +445,7 @@ class ClientConnection(asyncio.Protocol):
             elif self.worker.draining:
                 exchange.abandon()
         elif exchange.answering:
-            self.transport.abort()
+            self.break_off(exchange)
         elif exchange.complete or exchange.blocked:
             exchange.failed("no answer in time", untouched=False, status=504)
         else:
@@ -689,7 +706,7 @@ class Exchange:
         if self.answering:
             _log.info("answer broken off: %s", why)
             self._settle()
-            self.connection.transport.abort()
+            self.connection.break_off(self)
             return
         _log.warning("upstream: %s", why)
         self._reply(_gateway_error(status), keep_alive=False)

@@ -17,7 +17,7 @@ from pathlib import Path
 from loadtests.bench import machine, parties, tables, traffic
 from loadtests.bench.parties import Party, Place
 from loadtests.bench.processes import BenchError, Server, cores
-from loadtests.bench.wrk import Round, Store, drive
+from loadtests.bench.wrk import Round, Store, drive, together
 
 ROOT = Path(__file__).parents[2]
 CONNECTIONS = {"middleware": 64, "small": 64, "segment": 32, "big": 8}
@@ -96,18 +96,26 @@ class Run:
         connections: int,
         store: Store | None = None,
     ) -> dict[str, list[Round]]:
-        """A warm-up, then `rounds` times everybody once; each round begins one row further on within a group."""
+        """A warm-up, then the rounds. A round of S seconds is S turns of one second for everybody, one after another.
+
+        The machine changes its speed within seconds, as neighbours come and go: short turns put the parties of a
+        group close together. Each turn begins one row further on, so that nobody always comes first.
+        """
         measured: dict[str, list[Round]] = {party.key: [] for party in rows}
 
-        def once(party: Party, seconds: int) -> Round:
+        def once(party: Party) -> Round:
             watched = store if party.counts_in_store else None
-            return drive(servers[party.key], script(party), connections, seconds, self.others, watched)
+            return drive(servers[party.key], script(party), connections, 1, self.others, watched)
 
         for party in rows:
-            once(party, 1)
+            once(party)
         for number in range(self.rounds):
-            for party in _turned(rows, number):
-                measured[party.key].append(once(party, self.seconds))
+            turns: dict[str, list[Round]] = {party.key: [] for party in rows}
+            for turn in range(self.seconds):
+                for party in _turned(rows, number * self.seconds + turn):
+                    turns[party.key].append(once(party))
+            for key, taken in turns.items():
+                measured[key].append(together(taken))
             words = ", ".join(f"{key} {found[-1].per_second:,.0f}" for key, found in measured.items())
             self.say(f"round {number + 1} of {self.rounds}: {words}")
         return measured
@@ -193,7 +201,8 @@ def measure_sidecar(run: Run) -> dict[str, list[tables.Row]]:
 def _method(arguments: argparse.Namespace) -> str:
     pinned = "party on one core, load generator, upstream and Valkey on another" if cores()[0] else "ALL ON ONE CORE"
     nice = f", niceness {arguments.nice}" if arguments.nice else ""
-    return f"{arguments.rounds} interleaved rounds of {arguments.seconds} s, all parties up at once, {pinned}{nice}"
+    rounds = f"{arguments.rounds} interleaved rounds of {arguments.seconds} s in turns of 1 s"
+    return f"{rounds}, all parties up at once, {pinned}{nice}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,9 @@ import itertools
 import json
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from loadtests.bench.processes import BenchError, Server, as_child_on
@@ -43,6 +45,12 @@ class Round(NamedTuple):
     def busy(self) -> float:
         """How much of its core the party used: below 0.9 something else was the limit."""
         return self.cpu_s / self.seconds
+
+
+def together(turns: Sequence[Round]) -> Round:
+    """Several turns of one party as one: sums, the mean of the medians, the worst of the tails."""
+    sums = [sum(values) for values in zip(*(turn[:6] for turn in turns), strict=True)]
+    return Round(*sums, fmean(turn.p50_ms for turn in turns), max(turn.p99_ms for turn in turns))
 
 
 class Store:
