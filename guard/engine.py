@@ -48,7 +48,7 @@ from guard.replies import refuse
 from guard.stores.memory import MemoryStore
 from guard.verify import read_published, verify
 
-_MEMO_BYTES = 1024
+MEMO_BYTES = 1024
 """Longer targets and User-Agents are decided anew each time: a table of them would be an attacker's to fill."""
 
 Standing = tuple[Client, tuple[str, ...], tuple[str, ...]]
@@ -86,9 +86,10 @@ class Guard:
         )
         self.files: dict[str, Reply] = render_files(policy, self.catalogue)
         self.headers: Headers = render_headers(policy.preferences)
+        self.passed = 0  # requests that an edge let through without asking again
         self.tally: dict[tuple[str, Mode], int] = {}
         self._published = read_published(policy.site.published_networks)
-        self._asks_where = bool(policy.networks or self._published)
+        self.asks_where = bool(policy.networks or self._published)
         self._standings: Memo[tuple[str | None, tuple[bytes, ...]], Standing] = Memo(16_384)
         self._agents: Memo[bytes, Agent] = Memo(4_096)
         self._decisions: Memo[tuple[object, ...], Decision] = Memo(8_192)
@@ -115,7 +116,7 @@ class Guard:
         agent = self._agents.get(user_agent)
         if agent is None:
             agent = self.catalogue.find(user_agent)
-            if len(user_agent) <= _MEMO_BYTES:
+            if len(user_agent) <= MEMO_BYTES:
                 self._agents.keep(user_agent, agent)
         return agent
 
@@ -128,7 +129,7 @@ class Guard:
 
     def decide(self, request: Request) -> Decision:
         """The decision alone: it depends on the client only where the policy asks for networks."""
-        if self._asks_where:
+        if self.asks_where:
             _, networks, inside = self.stand(request.peer, request.forwarded)
             key: tuple[object, ...] = (
                 request.target,
@@ -144,7 +145,7 @@ class Guard:
         decision = self._decisions.young.get(key) or self._decisions.get(key)
         if decision is None:
             decision = self._decide(request, networks)
-            if len(request.target) <= _MEMO_BYTES and len(request.user_agent) <= _MEMO_BYTES:
+            if len(request.target) <= MEMO_BYTES and len(request.user_agent) <= MEMO_BYTES:
                 self._decisions.keep(key, decision)
         return decision
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from guard.classify import warm
 from guard.directives import content_usage
-from guard.engine import Guard
+from guard.engine import MEMO_BYTES, Guard
 from guard.hosts import is_host
 from guard.memo import Memo
 from guard.model import Admission, Decision, Headers, Reply, Request
@@ -40,12 +40,35 @@ class GuardMiddleware:
         self._header = guard.trusted.header if guard.trusted.networks or guard.trusted.trust_unix else b""
         self._ours = frozenset(name for name, _ in guard.headers)
         self._added = list(guard.headers)
-        self._hosts: Memo[bytes, bool] = Memo(256)
+        self._hurried = guard.record is None and not guard.asks_where
+        self._passing: Memo[tuple[object, ...], bool] = Memo(8_192)
         self._warned = False
         self._store_open = False
         warm()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._hurried and scope["type"] == "http" and _DONE not in scope:
+            headers = scope["headers"]
+            fields = dict(headers)
+            if len(fields) == len(headers):  # nothing stands twice
+                known = self._passing.young.get(
+                    (
+                        scope.get("raw_path"),
+                        fields.get(b"user-agent"),
+                        scope["method"],
+                        scope["path"],
+                        fields.get(b"host"),
+                    )
+                )
+                if known is not None:
+                    scope[_DONE] = True
+                    self.guard.passed += 1
+                    await self.app(scope, receive, self._stating(send))
+                    return
+        await self._consider(scope, receive, send)
+
+    async def _consider(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The road of every request that is not known to pass."""
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(scope, receive, send)
@@ -60,15 +83,37 @@ class GuardMiddleware:
             self._store_open = True
             await self.guard.store.open()
         guard = self.guard
+        request, host = self._read_request(scope)
+        decision = guard.decide(request)
+        if host is not None and not is_host(host):
+            decision = decision._replace(action="reject", limit=None)
+        admission: Admission | None = None
+        if decision.limit is not None:
+            asked = guard.admit(guard.client(request), decision)
+            admission = asked if asked is None or isinstance(asked, Admission) else await asked
+        if guard.record is None and (decision.action == "allow" or (admission is not None and admission.allowed)):
+            if decision.action == "allow" and kind == "http" and self._hurried:
+                self._remember(scope, request, host)
+            await self.app(scope, receive, self._stating(send))
+            guard.count(decision)
+            return
+        await self._carry_out(scope, receive, send, request, decision, admission)
+
+    def _read_request(self, scope: Scope) -> tuple[Request, bytes | None]:
+        """The request, and its Host as it stands (several are joined, which makes no host)."""
         headers = scope["headers"]
         fields = dict(headers)
         user_agent = fields.get(b"user-agent", b"")
         host = fields.get(b"host")
         forwarded: tuple[bytes, ...] = ()
-        if len(fields) != len(headers) or self._header in fields:
+        if len(fields) != len(headers):
             user_agent, host, forwarded = self._gather(headers)
+        elif self._header in fields:
+            forwarded = (fields[self._header],)
         peer = scope.get("client")
         path = scope["path"]
+        if peer and peer[1] == 0 and not self._warned:
+            self._warn_rewritten()
         request = Request(
             scope.get("method", "GET"),
             scope.get("raw_path") or quote(path, safe="/!$&'()*+,;=:@-._~").encode("ascii"),
@@ -77,20 +122,13 @@ class GuardMiddleware:
             forwarded,
             path,
         )
-        if peer and peer[1] == 0 and not self._warned:
-            self._warn_rewritten()
-        decision = guard.decide(request)
-        if host is not None and host not in self._hosts.young and not self._is_host(host):
-            decision = decision._replace(action="reject", limit=None)
-        admission: Admission | None = None
-        if decision.limit is not None:
-            asked = guard.admit(guard.client(request), decision)
-            admission = asked if asked is None or isinstance(asked, Admission) else await asked
-        if guard.record is None and (decision.action == "allow" or (admission is not None and admission.allowed)):
-            await self.app(scope, receive, self._stating(send))
-            guard.count(decision)
-            return
-        await self._carry_out(scope, receive, send, request, decision, admission)
+        return request, host
+
+    def _remember(self, scope: Scope, request: Request, host: bytes | None) -> None:
+        """This request passes whoever sends it: the next one like it need not be considered."""
+        if len(request.target) <= MEMO_BYTES and len(request.user_agent) <= MEMO_BYTES:
+            agent = request.user_agent if request.user_agent else dict(scope["headers"]).get(b"user-agent")
+            self._passing.keep((scope.get("raw_path"), agent, request.method, request.path, host), True)
 
     async def _carry_out(
         self,
@@ -173,15 +211,6 @@ class GuardMiddleware:
             await send(message)
 
         await self.app(scope, opening, closing)
-
-    def _is_host(self, host: bytes) -> bool:
-        """Only good hosts are remembered."""
-        if self._hosts.get(host):
-            return True
-        if not is_host(host):
-            return False
-        self._hosts.keep(host, True)
-        return True
 
     def _warn_rewritten(self) -> None:
         self._warned = True

@@ -553,10 +553,13 @@ async def _through(
             reply = HEAD_OK if asked.line.startswith(b"HEAD") else answer
             await line.send(*_cut(reply, answer_cuts))
 
-    async with Platform(script).running() as platform, side(platform.port, guard=_guard) as sidecar:
-        async with sidecar.client() as client:
-            await client.send(*_cut(requests, cuts))
-            got = await client.rest()
+    async with (
+        Platform(script).running() as platform,
+        side(platform.port, guard=_guard) as sidecar,
+        sidecar.client() as client,
+    ):
+        await client.send(*_cut(requests, cuts))
+        got = await client.rest()
     return list(platform.seen), got
 
 
@@ -1176,10 +1179,13 @@ async def test_a_recorder_that_fails_costs_no_answer() -> None:
         raise BrokenPipeError
 
     guard = Guard(read_policy(GATED), record=record)
-    async with Platform().running() as platform, side(platform.port, guard=guard) as sidecar:
-        async with sidecar.client() as client:
-            for target, status in (("/a", 200), ("/private/a", 403), ("/a", 200)):
-                assert (await client.ask(get(target))).status == status
+    async with (
+        Platform().running() as platform,
+        side(platform.port, guard=guard) as sidecar,
+        sidecar.client() as client,
+    ):
+        for target, status in (("/a", 200), ("/private/a", 403), ("/a", 200)):
+            assert (await client.ask(get(target))).status == status
 
 
 async def test_a_limit_that_is_used_up_is_429_and_the_limit_is_shared_by_all_spellings() -> None:

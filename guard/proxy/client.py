@@ -50,6 +50,7 @@ _READ_AHEAD = 8
 """So many requests may wait for their turn before nothing more is read; what one segment brings may be more."""
 _MEMO_HEAD_BYTES = 2048
 _JOINED_BYTES = 32 * 1024
+_CHUNK_LINE_BYTES = 12  # what a piece of a body may be wrapped in
 _MAX_PARTIAL_BYTES = MAX_HEAD_BYTES + MAX_TARGET_BYTES
 _NEVER = float("inf")
 _RESET = struct.pack("ii", 1, 0)
@@ -114,7 +115,7 @@ class ClientConnection(asyncio.Protocol):
         self._fresh = True  # between messages
         self._stopped = False  # we do not read from the client
         self._unsent_bytes = 0  # what the client had not taken when we last looked
-        self._unused_bytes = 0  # read since the last head, piece of body or end of a message
+        self._unused_bytes = 0  # read, but part of no whole head and no body
         self._field_bytes = 0
         self._url = b""
         self._fields: list[tuple[bytes, bytes]] = []
@@ -265,8 +266,8 @@ class ClientConnection(asyncio.Protocol):
         parser = self._parser
         if parser is None or self._reading is not None:
             return
-        if self.closing:
-            raise BadRequest(400, "behind the last request")
+        if self.closing or self._refusal is not None:
+            raise BadRequest(_UNSAID, "behind the last request")
         self.head_deadline_s = _NEVER
         self._head = head = RequestHead(
             parser.get_method(),
@@ -276,7 +277,8 @@ class ClientConnection(asyncio.Protocol):
             parser.should_keep_alive(),
             self.worker.hop_header,
         )
-        self._url, self._fields, self._field_bytes, self._unused_bytes = b"", [], 0, 0
+        self._unused_bytes -= len(self._url) + self._field_bytes  # what is left came behind this head
+        self._url, self._fields, self._field_bytes = b"", [], 0
         if len(self._queue) >= MAX_PIPELINED:
             raise BadRequest(_UNSAID, "too many pipelined requests")
         exchange = Exchange(self, head, complete=head.framing != CHUNKED and not head.body_bytes)
@@ -288,7 +290,7 @@ class ClientConnection(asyncio.Protocol):
             self.steer()
 
     def on_body(self, body: bytes) -> None:
-        self._unused_bytes = 0
+        self._unused_bytes = max(0, self._unused_bytes - len(body) - _CHUNK_LINE_BYTES)
         if self._reading is not None:
             self.deadline_s = self.worker.now_s + self.worker.stall_timeout_s
             self._reading.body_arrived(body)
@@ -298,10 +300,13 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None and exchange.head.framing != NO_BODY and parser is not None and parser.should_upgrade():
             return  # only its head: see _read_past_upgrade
         self._reading = None
-        self._unused_bytes = 0
         self._fresh = True
         if exchange is not None:
             exchange.body_complete()
+            if exchange.head.framing == CHUNKED and self._unused_bytes > MAX_HEAD_BYTES:
+                self.deaf = self.ignored = True  # more chunk lines and trailers than any honest client makes
+                self._refusal = self._refusal or BadRequest(_UNSAID, "too much between the chunks")
+        self._unused_bytes = 0
         if self.closing:
             self.deaf = True
 

@@ -36,6 +36,7 @@ _FORWARDING = frozenset(
     b"x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-forwarded-prefix x-forwarded-uri "
     b"x-forwarded-server x-forwarded-method x-real-ip forwarded".split()
 )
+_BODILESS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 _CONNECTION_TOKENS = frozenset(b"close keep-alive upgrade te http2-settings".split())
 _NOT_NOMINABLE = re.compile(
     rb"(?:host|via|date|range|cookie|expect|origin|referer|user-agent|authorization|forwarded|set-cookie"
@@ -103,7 +104,11 @@ class RequestHead:
             and self.framing == NO_BODY
             and not self.version_10
         )
-        self.keep_alive = keep_alive and (self.websocket or not upgrade)  # what follows might be of the other protocol
+        self.keep_alive = (
+            keep_alive
+            and (self.websocket or not upgrade)  # else what follows might be of the other protocol
+            and (self.framing == NO_BODY or method not in _BODILESS)  # else somebody may not have seen the body as one
+        )
         expect = fields.get(b"expect", _ABSENT)
         if expect and (len(expect) != 1 or expect[0].lower() != b"100-continue"):
             raise BadRequest(417, "unknown expectation")
