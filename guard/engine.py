@@ -2,7 +2,7 @@
 
     identify  -> Client      whose request it is          memoised by peer and forwarded lines
     classify  -> Agent       what it says it is           memoised by User-Agent
-    readings  -> Route(s)    what it asks for             memoised with the decision
+    readings  -> all ways     the path could be read      memoised with the decision
     verify    -> Identity    whether the claim is true
     decide    -> Decision    what the policy says         memoised by everything it can depend on
     admit     -> Admission   whether a limit has room     the store, only for `throttle`
@@ -74,7 +74,7 @@ class Guard:
     ) -> None:
         self.policy = policy
         self.catalogue = catalogue or shipped_catalogue()
-        self.store: Store = store or MemoryStore()
+        self.store: Store = MemoryStore() if store is None else store
         self.record = record
         self.clock = clock
         self.new_id = new_id

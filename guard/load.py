@@ -49,7 +49,7 @@ def read_policy(text: str, file: str = "policy", catalogue: Catalogue | None = N
     """The policy in `text`; `file` is only for messages. Raises PolicyError."""
     node, problems = read_document(text, file)
     if node is None:
-        raise PolicyError(tuple(problems))
+        raise PolicyError(tuple(sorted(problems, key=lambda problem: problem.line)))
     reader = _Reader(file, catalogue or shipped_catalogue())
     policy = reader.policy(node)
     if reader.problems or policy is None:
@@ -230,7 +230,7 @@ class _Reader:
         self.version(document)
         limits = self.each(document, "limits", self._limit_reader())
         by_name = {limit.name: limit for limit in limits}
-        default, default_limit = self.default(document, by_name)
+        default = self.default(document)
         seen: dict[str, int] = {}
         rules = self.each(document, "rules", lambda item: self.rule(item, by_name, seen))
         examples_seen: dict[str, int] = {}
@@ -238,7 +238,6 @@ class _Reader:
             site=self.site(document),
             mode=self.mode(document, "", Mode.ENFORCE),
             default=default,
-            default_limit=default_limit,
             routes=self.each(document, "routes", self.route),
             route_default=self.route_default(document),
             preferences=self.preferences(document),
@@ -260,12 +259,12 @@ class _Reader:
             return default
         return Mode(self.one_of(node, [mode.value for mode in Mode], "mode", where) or default)
 
-    def default(self, document: Mapping, limits: dict[str, Limit]) -> tuple[str, Limit | None]:
+    def default(self, document: Mapping) -> str:
         node = document.get("default")
         if node is None:
             self.refuse(document, "'default' is required: what happens when no rule matches (allow or block)")
-            return "allow", None
-        return self.one_of(node, ("allow", "block"), "default", "") or "allow", None
+            return "allow"
+        return self.one_of(node, ("allow", "block"), "default", "") or "allow"
 
     def site(self, document: Mapping) -> Site:
         node = self.mapping(document.get("site"), "site: ")

@@ -116,7 +116,7 @@ class GuardMiddleware:
             self._warn_rewritten()
         request = Request(
             scope.get("method", "GET"),
-            scope.get("raw_path") or quote(path, safe="/!$&'()*+,;=:@-._~").encode("ascii"),
+            scope.get("raw_path") or quote(path, safe="/!$&'()*+,;=:@-._~", errors="surrogateescape").encode("ascii"),
             user_agent,
             peer[0] if peer else None,
             forwarded,
@@ -160,6 +160,8 @@ class GuardMiddleware:
             if reply is None:
                 await self.app(scope, receive, self._stating(count))
             elif scope["type"] == "websocket":
+                if reply.status == 200:  # nobody listens at a directive file
+                    reply = guard.reject(403, decision_id, decision)
                 await _deny_websocket(scope, receive, count, reply)
                 status = reply.status
             else:
@@ -231,6 +233,8 @@ def _without(headers: list[tuple[bytes, bytes]], ours: frozenset[bytes], added: 
     for name, value in added:
         if name == b"content-usage" and theirs:
             value = content_usage.combine(value.decode(), theirs).encode("latin-1")
+        elif name == b"tdm-reservation" and (name, b"1") in headers:
+            value = b"1"  # a reservation that came with the work is never loosened
         kept.append((name, value))
     return kept
 
@@ -241,7 +245,8 @@ async def _send_reply(method: str, request_headers: Headers, send: Send, reply: 
     headers = list(reply.headers)
     if status == 200 and method not in ("GET", "HEAD"):
         status, body = 405, b""
-        headers = [(b"allow", b"GET, HEAD"), (b"cache-control", b"no-store")]
+        stated = [header for header in headers if header[0] not in (b"content-type", b"etag", b"cache-control")]
+        headers = [(b"allow", b"GET, HEAD"), (b"cache-control", b"no-store"), *stated]
     elif status == 200 and matches_etag(reply, request_headers):
         status, body = 304, b""
     if status != 304:
@@ -265,9 +270,8 @@ def matches_etag(reply: Reply, request_headers: Headers) -> bool:
 async def _deny_websocket(scope: Scope, receive: Receive, send: Send, reply: Reply) -> None:
     await receive()  # the server hands over websocket.connect first
     if "websocket.http.response" in scope.get("extensions", {}):
-        status = reply.status if reply.status != 200 else 403
         headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
-        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": reply.body})
     else:
         await send({"type": "websocket.close", "code": 1008})

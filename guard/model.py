@@ -1,6 +1,6 @@
 """The nouns. All frozen, none knows how it is made or where it goes.
 
-A `Request` becomes `Client`, `Agent` and `Route`; those become a `Decision`; the edge turns a
+A `Request` becomes a `Client` and an `Agent`; those become a `Decision`; the edge turns a
 decision into a `Reply`, and what happened into a `Record`. Tuples where they are made for every
 request (a named tuple costs a third of a frozen dataclass), dataclasses where they are made at load.
 """
@@ -168,13 +168,6 @@ class Browser(NamedTuple):
 
     family: str
     version: str
-
-
-class Route(NamedTuple):
-    """What is asked for: a class, and the readings of the path that led to it (first = canonical)."""
-
-    route_class: RouteClass
-    readings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ gets the policy's stated default. When a request has several readings, the stric
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 
 from guard.classify import PathPatterns
 from guard.conditions import Condition, Evidence, all_hold
-from guard.model import Agent, Identity, Limit, Mode, Route, RouteClass, Site
+from guard.model import Agent, Identity, Limit, Mode, RouteClass, Site
 
 _SEVERITY = {"allow": 0, "throttle": 1, "block": 2}
 
@@ -68,10 +68,8 @@ class Policy:
     limits: tuple[Limit, ...]
     rules: tuple[Rule, ...]
     examples: tuple[Example, ...] = ()
-    default_limit: Limit | None = None
     version: str = ""
     file: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def route_patterns(self) -> PathPatterns:
@@ -184,8 +182,3 @@ def trace(policy: Policy, evidence: Evidence) -> tuple[Step, ...]:
         )
         for rule in policy.rules
     )
-
-
-def route_of(policy: Policy, readings: tuple[str, ...]) -> Route:
-    """The route of a request by its canonical reading's class, for display; rules see every reading."""
-    return Route(policy.route_class(readings[0]), readings)

@@ -56,7 +56,10 @@ def read_target(target: bytes, *, case_sensitive: bool = False, strip_prefixes: 
     _refuse_malformed(target)
     found: dict[str, None] = {}
     canonical = ""
-    for depth, spelling in enumerate(_decodings(target)):
+    spellings = list(enumerate(_decodings(target)))
+    if b";" in target:  # servlet containers cut parameters first and decode then: an encoded ";" stays a letter
+        spellings += enumerate(_decodings(_map_segments(target, _cut_parameters)), start=2)
+    for depth, spelling in spellings:
         for variant in _variants(spelling, strip_prefixes):
             reading = _resolve(variant).decode("utf-8", "replace")
             found[reading if case_sensitive else _lower_ascii(reading)] = None

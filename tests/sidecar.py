@@ -194,6 +194,14 @@ class Side:
     def __init__(self, worker: Worker, port: int) -> None:
         self.worker, self.port = worker, port
 
+    def small_client(self) -> socket.socket:
+        """A connected, non-blocking socket for which the kernel keeps next to nothing."""
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        sock.connect(("127.0.0.1", self.port))
+        sock.setblocking(False)
+        return sock
+
     @asynccontextmanager
     async def client(self, **options: int) -> AsyncIterator[Line]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 22, **options)
@@ -221,7 +229,11 @@ def fresh_guard(policy: str) -> Guard:
 
 @asynccontextmanager
 async def side(
-    upstream_port: int, policy: str = OPEN, timeouts: Timeouts | None = None, guard: Guard | None = None
+    upstream_port: int,
+    policy: str = OPEN,
+    timeouts: Timeouts | None = None,
+    guard: Guard | None = None,
+    send_buffer_bytes: int = 0,
 ) -> AsyncIterator[Side]:
     """A worker in front of the upstream; drained at the end."""
     worker = Worker(
@@ -230,6 +242,8 @@ async def side(
         timeouts or Timeouts(drain_s=2.0, linger_s=0.3),
     )
     sock = socket.create_server(("127.0.0.1", 0))
+    if send_buffer_bytes:  # accepted connections inherit it
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
     port = sock.getsockname()[1]
     stop = asyncio.Event()
     serving = asyncio.ensure_future(worker.serve(sock, stop=stop))

@@ -140,6 +140,11 @@ def test_of_several_user_agent_lines_the_one_that_matters_counts(lines: list[str
     assert name_of("\n".join(lines)) == "GPTBot"
 
 
+@pytest.mark.parametrize("lines", [["iTMS", "http_get"], ["http_get", "iTMS"]])
+def test_the_order_of_user_agent_lines_does_not_matter(lines: list[str]) -> None:
+    assert name_of("\n".join(lines)) == "iTMS"
+
+
 def test_the_longest_of_the_names_that_start_alike_is_meant() -> None:
     assert name_of("Mozilla/5.0 (compatible) AI2Bot-Dolma (+https://www.allenai.org/crawler)") == "Ai2Bot-Dolma"
     assert name_of("Googlebot-Image/1.0") == "Googlebot-Image"
@@ -233,6 +238,8 @@ def test_patterns_match_as_their_definition_says(patterns: list[list[str]], path
 
 
 @given(st.text("ab*", min_size=1, max_size=8), st.text("ab", max_size=10))
+@example("a*a", "a")
+@example("ab*ba", "aba")
 def test_globs_match_as_their_definition_says(glob: str, text: str) -> None:
     if "*" in glob:
         expected = re.fullmatch(".*".join(map(re.escape, glob.split("*"))), text) is not None

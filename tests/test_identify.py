@@ -272,10 +272,10 @@ def test_the_operator_is_warned_once_when_the_server_rewrote_the_address(caplog:
         pass
 
     middleware = GuardMiddleware(app, Guard(policy))
-    scope = {"type": "http", "method": "GET", "path": "/x", "headers": []}
-    for peer in (("1.2.3.4", 4711), ("1.2.3.4", 0), ("1.2.3.5", 0)):
+    scope = {"type": "http", "method": "GET", "headers": []}
+    for path, peer in (("/a", ("1.2.3.4", 4711)), ("/b", ("1.2.3.4", 0)), ("/c", ("1.2.3.5", 0))):
         with pytest.raises(StopIteration):
-            middleware({**scope, "client": peer}, None, None).send(None)  # type: ignore[arg-type]
+            middleware({**scope, "path": path, "client": peer}, None, None).send(None)  # type: ignore[arg-type]
     assert [record.message[:10] for record in caplog.records] == ["G-PROXYHDR"]
 
 

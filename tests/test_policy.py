@@ -12,7 +12,7 @@ from guard import Guard, Request
 from guard.conditions import FACTS, Condition, Evidence, all_hold
 from guard.load import read_policy, shipped_catalogue
 from guard.model import Decision, Identity, Mode
-from guard.policy import Policy, Rule, Verdict, decide, route_of, strictest, trace
+from guard.policy import Policy, Rule, Verdict, decide, strictest, trace
 from guard.verify import read_published, verify
 
 GPTBOT, CCBOT, GOOGLE, CURL = "GPTBot/1.3", "CCBot/2.0", "Mozilla/5.0 (compatible; Googlebot/2.1)", "curl/8.14"
@@ -70,6 +70,11 @@ def test_a_policy_that_observes_decides_as_it_would_and_enforces_nothing() -> No
     policy = a_policy("- {name: no AI, when: {category: ai-*}, then: block}\n", more="mode: observe")
     found = decision(policy, user_agent=GPTBOT)
     assert (found.action, found.mode) == ("block", Mode.OBSERVE)
+
+
+def test_where_all_is_on_trial_a_rule_on_trial_decides() -> None:
+    policy = a_policy("- {name: r, when: {category: ai-*}, then: block, mode: observe}\n", more="mode: observe")
+    assert decision(policy, user_agent=GPTBOT)[:3] == ("block", "r", Mode.OBSERVE)
 
 
 # -- conditions ----------------------------------------------------------------------------------------------
@@ -150,7 +155,6 @@ def test_the_first_route_that_matches_names_the_class() -> None:
     assert [policy.route_class(path) for path in ("/hls/a.m3u8", "/hls/b/a.m3u8", "/hls/a.ts", "/x")] == [
         *("manifest", "manifest", "media", "api"),
     ]
-    assert route_of(policy, ("/hls/a.ts", "/x")).route_class == "media"
 
 
 def test_a_condition_explains_itself_in_words() -> None:

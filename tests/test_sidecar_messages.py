@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import re
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 
 from guard.engine import Guard
 from guard.load import read_policy
-from guard.proxy.client import MAX_PIPELINED, MAX_WAITING_BYTES
+from guard.proxy.client import MAX_PIPELINED, MAX_WAITING_BYTES, Exchange
 from guard.proxy.worker import Timeouts
 from guard.stores.memory import MemoryStore
 from tests.sidecar import GATED, OK, OPEN, Line, Message, Platform, Script, Side, both, chunks, get, post, side
@@ -261,6 +260,10 @@ async def test_the_refused_may_ask_again_on_the_same_connection() -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n folded\r\n\r\n", 400),
         (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 400),
         (b"GET /\r\n\r\n", 400),
+        (b"G\xffT / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (get("http://other.example/"), 400),
         (get("/", "Expect: something"), 417),
@@ -386,6 +389,26 @@ async def test_the_word_of_a_trusted_hop_is_not_lent_to_others_with_the_same_byt
     assert stranger.values(b"x-forwarded-for") == [b"127.0.0.2"]
     assert stranger.values(b"x-forwarded-proto") == [b"http"]
     assert not stranger.values(b"x-forwarded-host") and not stranger.values(b"forwarded")
+
+
+async def test_heads_are_read_alike_whatever_another_connection_sent_before() -> None:
+    """What checks whole heads is shared by all connections of a worker: nothing may stay in it."""
+    before = [
+        get("/a", "Connection: close"),
+        get("/a", "Proxy-Connection: close"),
+        get("/a", "Connection: keep-alive, close"),
+        get("/a", "Upgrade: websocket", "Connection: upgrade"),
+        get("/a", "Transfer-Encoding: chunked", method="POST"),
+        get("/a", "Content-Length: 100", method="POST"),
+        b"GET /a HTTP/1.1\r\nHost: a\r\nX\x00: y\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: a\r\n X: y\r\n\r\n",
+    ]
+    async with both() as (platform, sidecar):
+        for n, odd in enumerate(before):
+            async with sidecar.client() as one, sidecar.client() as other:
+                await one.send(odd)
+                assert (await other.ask(get(f"/{n}", f"X-N: {n}"))).status == 200
+        assert [one.target for one in platform.seen if one.target != b"/a"] == [b"/%d" % n for n in range(len(before))]
 
 
 async def test_empty_lines_before_a_request_do_not_change_it() -> None:
@@ -609,6 +632,8 @@ _FRAGMENTS = [
     b"Expect: 100-continue\r\n",
     b"GET /robots.txt HTTP/1.0\r\n",
     b"HEAD /private HTTP/1.1\r\n",
+    b"G\xffT / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nProxy-Connection: close\r\n\r\n",
     b"Connection: close\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"CONNECT a:1 HTTP/1.1\r\n",
@@ -713,26 +738,27 @@ async def test_a_slow_reader_makes_the_platform_wait() -> None:
         writer.close()
 
 
-async def test_a_connection_whose_reader_was_slow_serves_the_next_client() -> None:
-    """The platform's connection is read again even if the answer ended while its client was behind."""
-    big = 8_000_000
-    async with both() as (platform, sidecar):
-        platform.reply = lambda asked: (
-            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % big + bytes(big) if asked.target == b"/big" else OK
-        )
-        slow = [await asyncio.open_connection("127.0.0.1", sidecar.port, limit=1024) for _ in range(3)]
-        for _, writer in slow:
-            writer.write(get("/big"))
-        await asyncio.sleep(0.3)
-        for reader, writer in slow:
-            async with asyncio.timeout(5):
-                await reader.readuntil(b"\r\n\r\n")
-                left = big
-                while left > 10:
-                    left -= len(await reader.read(min(left - 10, 1 << 20)))
+async def test_a_connection_whose_reader_was_slow_serves_the_next_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The platform's connection is read again even if the answer's last piece filled its client's buffer."""
+
+    async def script(line: Line) -> None:
+        while (await platform.take(line)).complete:
+            await line.send(OK[:-1])
+            await asyncio.sleep(0.01)
+            await line.send(OK[-1:])
+
+    received = Exchange.received
+
+    def fill(exchange: Exchange, data: bytes) -> None:
+        received(exchange, data)
+        exchange.connection.pause_writing()  # as the transport does when the piece was too much
+        asyncio.get_running_loop().call_later(0.02, exchange.connection.resume_writing)
+
+    monkeypatch.setattr(Exchange, "received", fill)
+    async with both(script) as (platform, sidecar):
+        for _ in range(3):
             assert (await sidecar.ask(get())).body == b"ok"
-            assert all(not one.paused for one in sidecar.worker.pool._idle)
-            writer.close()
+        assert platform.opened == 1
 
 
 async def test_a_slow_platform_makes_the_uploader_wait() -> None:
@@ -765,10 +791,7 @@ async def test_a_slow_platform_makes_the_uploader_wait() -> None:
 async def test_a_client_that_reads_nothing_cannot_have_answers_pile_up() -> None:
     """Refusals are small but free to ask for: behind a full buffer they wait, too."""
     async with both(policy=GATED) as (_, sidecar):
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.connect(("127.0.0.1", sidecar.port))
-        sock.setblocking(False)
+        sock = sidecar.small_client()
         asked = get("/robots.txt")
         connection = None
         for _ in range(3000):
@@ -1021,33 +1044,33 @@ async def test_a_body_that_stalls_is_408_and_a_platform_that_does_not_take_it_50
         assert (await client.message()).status == 504
 
 
-async def test_a_client_that_stops_reading_is_let_go() -> None:
-    for fields in ([], ["Connection: close"]):
-        async with both(timeouts=QUICK) as (platform, sidecar):
-            platform.reply = lambda asked: b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n" + bytes(20_000_000)
-            reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.port, limit=1024)
-            writer.write(get("/", *fields))
-            await eventually(lambda sidecar=sidecar: sidecar.worker.connections)
-            await sidecar.idle(within_s=4 * QUICK.stall_s + 1.0)
-            writer.close()
-            assert reader is not None
+@pytest.mark.parametrize("fields", [[], ["Connection: close"]])
+@pytest.mark.parametrize("size", [200_000, 20_000_000])
+async def test_a_client_that_stops_reading_is_let_go(size: int, fields: list[str]) -> None:
+    """Whether the rest of the answer waits in our buffer or, behind it, at the platform."""
+    platform = Platform()
+    platform.reply = lambda asked: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    timeouts = replace(QUICK, idle_s=0.6)
+    async with platform.running(), side(platform.port, OPEN, timeouts, send_buffer_bytes=16384) as sidecar:
+        sock = sidecar.small_client()
+        sock.send(get("/", *fields))
+        await eventually(lambda: sidecar.worker.connections)
+        await sidecar.idle(within_s=4 * QUICK.stall_s + 1.0)
+        sock.close()
 
 
 async def test_a_client_that_reads_slowly_is_served() -> None:
-    """Far below the high-water mark a minute, but never still: progress counts."""
-    async with both(timeouts=QUICK) as (platform, sidecar):
-        platform.reply = lambda asked: b"HTTP/1.1 200 OK\r\nContent-Length: 6000000\r\n\r\n" + bytes(6_000_000)
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        sock.connect(("127.0.0.1", sidecar.port))
-        sock.setblocking(False)
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(sock, get())
-        got, began = 0, loop.time()
-        while got < 6_000_000:
-            got += len(await loop.sock_recv(sock, 200_000 if loop.time() - began < 3.0 else 1 << 20))
-            if loop.time() - began < 3.0:
-                await asyncio.sleep(0.05)
+    """Less than the room between our marks in the time that a stall may last, but never still: progress counts."""
+    platform, size = Platform(), 450_000
+    platform.reply = lambda asked: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    timeouts = replace(QUICK, idle_s=0.6)
+    async with platform.running(), side(platform.port, OPEN, timeouts, send_buffer_bytes=16384) as sidecar:
+        sock, got = sidecar.small_client(), 0
+        sock.send(get("/", "Connection: close"))
+        while piece := await asyncio.get_running_loop().sock_recv(sock, 30_000):
+            got += len(piece)
+            await asyncio.sleep(0.1)
+        assert got > size
         sock.close()
 
 

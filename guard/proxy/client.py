@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import socket
 import struct
+import termios
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -54,6 +56,7 @@ _CHUNK_LINE_BYTES = 12  # what a piece of a body may be wrapped in
 _MAX_PARTIAL_BYTES = MAX_HEAD_BYTES + MAX_TARGET_BYTES
 _NEVER = float("inf")
 _RESET = struct.pack("ii", 1, 0)
+_INT = struct.Struct("i")
 _UNSAID = 0
 """Instead of a status: close without a word. Who pipelines asks again for what was not answered (RFC 9112 9.3.2)."""
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -67,7 +70,6 @@ class ClientConnection(asyncio.Protocol):
         "_field_bytes",
         "_fields",
         "_fresh",
-        "_head",
         "_heads",
         "_parser",
         "_peer",
@@ -118,8 +120,7 @@ class ClientConnection(asyncio.Protocol):
         self._unused_bytes = 0  # read, but part of no whole head and no body
         self._field_bytes = 0
         self._url = b""
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._head: RequestHead | None = None  # the last one parsed
+        self._fields: list[bytes] = []
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------
 
@@ -154,7 +155,7 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.held = True
-        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._unsent_bytes = self._measure()
         if self._exchange is not None and self._exchange.upstream is not None:
             self._exchange.upstream.pause()
         self.deadline_s = self.worker.now_s + self.worker.stall_timeout_s
@@ -170,7 +171,15 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._exchange is None and self._fresh and not (self.deaf or self.held):
-            head = self._heads.get(data)
+            head = self._heads.young.get(data) or self._heads.get(data)
+            if head is None:
+                try:
+                    head = self.worker.reader.read(data)
+                except BadRequest as bad:
+                    self._refuse(bad)
+                    return
+                if head is not None and len(data) <= _MEMO_HEAD_BYTES:
+                    self._heads.keep(data, head)
             if head is not None:
                 self._begin(Exchange(self, head, complete=True))
                 return
@@ -189,9 +198,7 @@ class ClientConnection(asyncio.Protocol):
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(self)
-        whole = self._fresh and len(data) <= _MEMO_HEAD_BYTES
         self._unused_bytes += len(data)
-        self._head = None
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -203,20 +210,12 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(cause if isinstance(cause, BadRequest) else BadRequest(400, "not HTTP/1.1"))
         else:
             if self._fresh:
-                if whole and self._head is not None:
-                    self._remember(data, self._head)
-            elif self._reading is None:
+                return
+            if self._reading is None:
                 if self._unused_bytes > _MAX_PARTIAL_BYTES:
                     self._refuse(BadRequest(431, "head too large"))
             elif self._unused_bytes > MAX_HEAD_BYTES:
                 self._refuse(BadRequest(400, "too much between the chunks"))
-
-    def _remember(self, data: bytes, head: RequestHead) -> None:
-        """Keep a checked head by its bytes, if they were one whole request without body or upgrade and nothing else."""
-        if head.framing != NO_BODY or head.websocket or head.expects_continue or data[:1] in (b"\r", b"\n"):
-            return
-        if data.endswith(b"\r\n\r\n") and data.count(b"\r\n\r\n") == 1:
-            self._heads.keep(data, head)
 
     def _read_past_upgrade(self, rest: bytes) -> None:
         """llhttp stops behind a head that asks to upgrade. Only a WebSocket's bytes may follow, and wait for the 101.
@@ -257,7 +256,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reading is None:  # else a trailer field, which nobody asked for
-            self._fields.append((name, value.strip(b" \t")))
+            self._fields.append(b"%b: %b" % (name, value))
             self._field_bytes += len(name) + len(value) + 4
             if self._field_bytes > MAX_HEAD_BYTES:
                 raise BadRequest(431, "head too large")
@@ -269,11 +268,11 @@ class ClientConnection(asyncio.Protocol):
         if self.closing or self._refusal is not None:
             raise BadRequest(_UNSAID, "behind the last request")
         self.head_deadline_s = _NEVER
-        self._head = head = RequestHead(
+        head = RequestHead(
             parser.get_method(),
             self._url,
             parser.get_http_version(),
-            tuple(self._fields),
+            self._fields,
             parser.should_keep_alive(),
             self.worker.hop_header,
         )
@@ -435,7 +434,7 @@ class ClientConnection(asyncio.Protocol):
         if now_s < self.deadline_s:
             return
         self.deadline_s = now_s + self.worker.stall_timeout_s
-        unsent_bytes = self.transport.get_write_buffer_size()
+        unsent_bytes = self._measure()
         exchange = self._exchange
         if unsent_bytes and unsent_bytes != self._unsent_bytes:  # it reads, if slowly
             self._unsent_bytes = unsent_bytes
@@ -455,6 +454,14 @@ class ClientConnection(asyncio.Protocol):
             exchange.failed("no answer in time", untouched=False, status=504)
         else:
             self._refuse(BadRequest(408, "body too slow"))
+
+    def _measure(self) -> int:
+        """Bytes that the client has not taken: in our buffer and in the kernel's, which empties ours only in lumps."""
+        unsent_bytes = self.transport.get_write_buffer_size()
+        sock = self.transport.get_extra_info("socket")
+        with contextlib.suppress(OSError, ValueError):
+            unsent_bytes += _INT.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))[0]
+        return unsent_bytes
 
     def drain(self) -> None:
         """The worker stops: idle connections close now, tunnels too (they have no end), the others when done."""

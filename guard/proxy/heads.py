@@ -12,9 +12,12 @@ from __future__ import annotations
 import http
 import re
 
+import httptools
+
 from guard.directives import content_usage
 from guard.hosts import is_host
 from guard.identify import TrustedHops
+from guard.memo import Memo
 from guard.model import Headers, Reply
 
 MAX_HEAD_BYTES = 32 * 1024
@@ -28,16 +31,85 @@ _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade proxy-authorization "
     b"proxy-authenticate http2-settings".split()
 )
-_NEVER_FORWARDED = frozenset(
-    b"x-original-url x-rewrite-url x-original-uri x-override-url x-accel-redirect x-envoy-original-path "
-    b"x-http-method-override x-method-override expect content-length via".split()
-)
 _FORWARDING = frozenset(
-    b"x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-forwarded-prefix x-forwarded-uri "
-    b"x-forwarded-server x-forwarded-method x-real-ip forwarded".split()
+    b"x-forwarded-host x-forwarded-proto x-forwarded-port x-forwarded-prefix x-forwarded-uri x-forwarded-server "
+    b"x-forwarded-method x-real-ip forwarded".split()
 )
+_OVERRIDES = frozenset(
+    b"x-original-url x-rewrite-url x-original-uri x-override-url x-accel-redirect x-envoy-original-path "
+    b"x-http-method-override x-method-override".split()
+)
+"""Fields by which a client would talk to the platform behind our back."""
+
+# What to do with a field of a request. The first five go on as the very line that came, the sixth if a trusted hop
+# wrote it, the others stay behind and are said anew where they mean something.
+(
+    _PLAIN,
+    _HOST,
+    _AGENT,
+    _ACCEPT,
+    _KEY,
+    _FROM_HOP,
+    _LEFT,
+    _CONNECTION,
+    _UPGRADE,
+    _CODED,
+    _COUNTING,
+    _EXPECT,
+    _VIA,
+    _CHAIN,
+) = range(14)
+_MEANING = {
+    **dict.fromkeys(_HOP_BY_HOP | _OVERRIDES, _LEFT),
+    **dict.fromkeys(_FORWARDING, _FROM_HOP),
+    b"host": _HOST,
+    b"user-agent": _AGENT,
+    b"accept": _ACCEPT,
+    b"sec-websocket-key": _KEY,
+    b"connection": _CONNECTION,
+    b"upgrade": _UPGRADE,
+    b"transfer-encoding": _CODED,
+    b"content-length": _COUNTING,
+    b"expect": _EXPECT,
+    b"via": _VIA,
+    b"x-forwarded-for": _CHAIN,
+}
+Field = tuple[int, bytes, bytes]
+"""What to do with a field, its name in lower case, its value."""
+
+_MEMO_LINE_BYTES = 512
+_fields: Memo[bytes, Field] = Memo(4_096)
+"""Fields by the bytes of their line: browsers send the same dozen lines again and again. At most 5 MiB."""
+
+
+_names: dict[bytes, tuple[int, bytes]] = {}
+"""What the spellings of names mean; bounded, for clients may send any."""
+
+
+def _read_field(line: bytes) -> Field:
+    """One field line, taken apart. llhttp sees to it that no line is folded or hides another."""
+    known = _fields.get(line)
+    if known is None:
+        spelled, _, value = line.partition(b":")
+        meaning, name = _names.get(spelled) or _read_name(spelled)
+        known = (meaning, name, value.strip(b" \t"))
+        if len(line) <= _MEMO_LINE_BYTES:
+            _fields.keep(line, known)
+    return known
+
+
+def _read_name(spelled: bytes) -> tuple[int, bytes]:
+    name = spelled.lower()
+    meaning = _MEANING.get(name, _PLAIN)
+    if b"_" in name or b"." in name or name.startswith(b"x-guard-"):
+        meaning = _LEFT  # aliases that some servers read as the same name, and our own words
+    if len(_names) < 1024 and len(spelled) <= 64:
+        _names[spelled] = meaning, name
+    return meaning, name
+
+
 _BODILESS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
-_CONNECTION_TOKENS = frozenset(b"close keep-alive upgrade te http2-settings".split())
+_CONNECTION_TOKENS = frozenset((b"", *b"close keep-alive upgrade te http2-settings".split()))
 _NOT_NOMINABLE = re.compile(
     rb"(?:host|via|date|range|cookie|expect|origin|referer|user-agent|authorization|forwarded|set-cookie"
     rb"|(?:x-forwarded|x-guard|x-real|x-request|content|accept|if|sec|signature|transfer|cache|cf)-[a-z-]++"
@@ -62,16 +134,21 @@ class RequestHead:
     """One checked request head. Shared by every request whose head has the same bytes."""
 
     __slots__ = (
+        "_fields",
+        "_lines",
+        "_nominated",
+        "_passed",
+        "_via",
         "accept",
         "body_bytes",
         "expects_continue",
         "forwarded",
         "framing",
-        "headers",
         "keep_alive",
         "method",
         "query",
         "target",
+        "upgrading",
         "user_agent",
         "version_10",
         "websocket",
@@ -79,45 +156,104 @@ class RequestHead:
         "written_trusted",
     )
 
-    def __init__(self, method: bytes, url: bytes, version: str, headers: Headers, keep_alive: bool, hop: bytes) -> None:
-        """`hop` is the header (lower case) that trusted hops write. Raises BadRequest."""
+    def __init__(
+        self, method: bytes, url: bytes, version: str, lines: list[bytes], keep_alive: bool, hop: bytes
+    ) -> None:
+        """`lines` are the field lines in order; `hop` is the header (lower case) that trusted hops write.
+
+        Raises BadRequest.
+        """
         if version not in ("1.1", "1.0"):
             raise BadRequest(400, f"version {version}")  # not 505: whatever arrives, the fault is not ours
-        if len(headers) > MAX_FIELDS:
+        if len(lines) > MAX_FIELDS:
             raise BadRequest(431, "too many fields")
+        young = _fields.young
+        self._lines = lines
+        fields: list[Field] = []
+        passed: list[bytes] = []
+        self._fields, self._passed = fields, passed
         self.method = method.decode("ascii")
         self.version_10 = version == "1.0"
-        self.headers = headers
-        fields = _gather(headers)
-        host = fields.get(b"host", _ABSENT)
-        if len(host) != 1 or not is_host(host[0]):
+        hosts = agents = accepts = connection = upgrade = expect = via = _ABSENT
+        keys = 0
+        self.framing, self.body_bytes = NO_BODY, 0
+        for line in lines:
+            field = young.get(line) or _read_field(line)
+            fields.append(field)
+            meaning = field[0]
+            if meaning == _PLAIN:
+                passed.append(line)
+                continue
+            if meaning <= _KEY:
+                passed.append(line)
+            value = field[2]
+            if meaning == _HOST:
+                hosts += (value,)
+            elif meaning == _AGENT:
+                agents += (value,)
+            elif meaning == _ACCEPT:
+                accepts += (value,)
+            elif meaning == _CONNECTION:
+                connection += (value,)
+            elif meaning == _UPGRADE:
+                upgrade += (value,)
+            elif meaning == _EXPECT:
+                expect += (value,)
+            elif meaning == _VIA:
+                via += (value,)
+            elif meaning == _KEY:
+                keys += 1
+            elif meaning in (_CODED, _COUNTING):
+                self._frame(meaning, value)
+        if len(hosts) != 1 or (hosts[0] not in _hosts.young and not _is_known_host(hosts[0])):
             raise BadRequest(400, "needs exactly one well-formed Host")
-        self.target, self.query = _origin_form(url, host[0])
-        self.framing, self.body_bytes = _request_framing(fields, self.version_10)
-        connection = _connection_tokens(fields.get(b"connection", _ABSENT))
-        upgrade = fields.get(b"upgrade", _ABSENT) if b"upgrade" in connection else _ABSENT
+        self.target, self.query = _origin_form(url, hosts[0])
+        tokens = _TOKENS.get(connection) or _connection_tokens(connection)
+        self._nominated = tokens - _CONNECTION_TOKENS
+        if b"upgrade" not in tokens:
+            upgrade = _ABSENT
         self.websocket = (
             len(upgrade) == 1
             and upgrade[0].lower() == b"websocket"
-            and len(fields.get(b"sec-websocket-key", _ABSENT)) == 1
+            and keys == 1
             and method == b"GET"
             and self.framing == NO_BODY
             and not self.version_10
         )
+        self.upgrading = bool(upgrade)
         self.keep_alive = (
             keep_alive
+            and b"close" not in tokens
             and (self.websocket or not upgrade)  # else what follows might be of the other protocol
             and (self.framing == NO_BODY or method not in _BODILESS)  # else somebody may not have seen the body as one
         )
-        expect = fields.get(b"expect", _ABSENT)
         if expect and (len(expect) != 1 or expect[0].lower() != b"100-continue"):
             raise BadRequest(417, "unknown expectation")
         self.expects_continue = bool(expect) and not self.version_10
-        self.user_agent = b"\n".join(fields.get(b"user-agent", _ABSENT))
-        self.accept = b",".join(fields.get(b"accept", _ABSENT))
-        self.forwarded = fields.get(hop, _ABSENT) if hop else _ABSENT
+        self._via = via
+        self.user_agent = agents[0] if len(agents) == 1 else b"\n".join(agents)
+        self.accept = accepts[0] if len(accepts) == 1 else b",".join(accepts)
+        self.forwarded = tuple([value for _, name, value in fields if name == hop]) if hop else _ABSENT
         self.written: bytes | None = None
         self.written_trusted: bytes | None = None
+
+    def _frame(self, meaning: int, value: bytes) -> None:
+        """One framing field (RFC 9112 6.3). A second one, of either kind, is one too many."""
+        if self.framing != NO_BODY:
+            raise BadRequest(400, "ambiguous framing")
+        if meaning == _CODED:
+            if self.version_10 or value.lower() != b"chunked":
+                raise BadRequest(400, "ambiguous framing")
+            self.framing = CHUNKED
+        else:
+            if not _DIGITS.fullmatch(value):
+                raise BadRequest(400, "ambiguous length")
+            self.framing, self.body_bytes = COUNTED, int(value)
+
+    @property
+    def headers(self) -> Headers:
+        """All fields, names in lower case."""
+        return tuple([(name, value) for _, name, value in self._fields])
 
     def for_upstream(self, trusted: bool) -> bytes:
         """The head as it goes on, up to the forwarding fields that depend on the connection (no empty line yet).
@@ -126,37 +262,70 @@ class RequestHead:
         """
         if trusted:
             if self.written_trusted is None:
-                self.written_trusted = self._write(True)
+                pairs = zip(self._lines, self._fields, strict=True)
+                self.written_trusted = self._write([line for line, field in pairs if field[0] <= _FROM_HOP])
             return self.written_trusted
         if self.written is None:
-            self.written = self._write(False)
+            self.written = self._write(self._passed)
         return self.written
 
-    def _write(self, trusted: bool) -> bytes:
-        nominated = _connection_tokens([value for name, value in self.headers if name.lower() == b"connection"])
-        out = [b"%b %b HTTP/1.1\r\n" % (self.method.encode("ascii"), self.target + self.query)]
-        via = [value for name, value in self.headers if name.lower() == b"via"]
-        for name, value in self.headers:
-            lower = name.lower()
-            if lower in _HOP_BY_HOP or lower in _NEVER_FORWARDED or lower in nominated:
-                continue
-            if b"_" in name or b"." in name or lower.startswith(b"x-guard-"):
-                continue  # aliases that some servers read as the same name, and our own words
-            if lower in _FORWARDING and (not trusted or lower == b"x-forwarded-for"):
-                continue
-            out.append(b"%b: %b\r\n" % (name, value))
+    def _write(self, passed: list[bytes]) -> bytes:
+        """Request line, the lines that go on, our own framing and Via."""
+        if self._nominated:
+            passed = [line for line in passed if _read_field(line)[1] not in self._nominated]
+        end = b"Via: 1.0 guard\r\n" if self.version_10 else b"Via: 1.1 guard\r\n"
+        if self._via:
+            end = b"Via: %b, %b" % (b", ".join(self._via), end[5:])
         if self.framing == COUNTED:
-            out.append(b"Content-Length: %d\r\n" % self.body_bytes)
+            end = b"Content-Length: %d\r\n%b" % (self.body_bytes, end)
         elif self.framing == CHUNKED:
-            out.append(b"Transfer-Encoding: chunked\r\n")
+            end = b"Transfer-Encoding: chunked\r\n" + end
         if self.websocket:
-            out.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
-        out.append(b"Via: %b\r\n" % b", ".join([*via, b"1.0 guard" if self.version_10 else b"1.1 guard"]))
-        return b"".join(out)
+            end = b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + end
+        start = b"%b %b%b HTTP/1.1" % (self.method.encode("ascii"), self.target, self.query)
+        return b"\r\n".join([start, *passed, end])
 
     def forwarded_for(self) -> list[bytes]:
         """The X-Forwarded-For lines as they came."""
-        return [value for name, value in self.headers if name.lower() == b"x-forwarded-for"]
+        return [value for meaning, _, value in self._fields if meaning == _CHAIN]
+
+
+class _Silent:
+    """Wants to hear nothing from llhttp but whether the bytes are HTTP."""
+
+
+class HeadReader:
+    """Reads what most requests are: one whole head and nothing else, with no body and no upgrade.
+
+    llhttp checks every byte; that the lines are then what splitting at line ends gives, it has made sure of.
+    """
+
+    __slots__ = ("_checker", "hop")
+
+    def __init__(self, hop: bytes) -> None:
+        self.hop = hop
+        self._checker = httptools.HttpRequestParser(_Silent())
+
+    def read(self, data: bytes) -> RequestHead | None:
+        """The head, or None when `data` is anything else: then it is to be parsed in full. Raises BadRequest."""
+        if not data.endswith(b"\r\n\r\n") or data.count(b"\r\n\r\n") != 1 or len(data) > MAX_HEAD_BYTES:
+            return None
+        lines = data[:-4].split(b"\r\n")
+        parts = lines[0].split(b" ")
+        if len(parts) != 3 or parts[2] != b"HTTP/1.1" or not parts[0].isascii() or len(lines) > MAX_FIELDS:
+            return None
+        del lines[0]
+        head = RequestHead(parts[0], parts[1], "1.1", lines, True, self.hop)
+        if head.framing != NO_BODY or head.upgrading or head.expects_continue:
+            return None
+        try:
+            self._checker.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._checker = httptools.HttpRequestParser(_Silent())  # after an error a parser reads nothing more
+            return None
+        if not head.keep_alive:
+            self._checker = httptools.HttpRequestParser(_Silent())  # nor after a last message
+        return head
 
 
 def forwarding_fields(head: RequestHead, peer: str, scheme: bytes, trusted: bool) -> bytes:
@@ -173,12 +342,15 @@ def hop_header(trusted: TrustedHops) -> bytes:
     return trusted.header if trusted.networks or trusted.trust_unix else b""
 
 
-def _gather(headers: Headers) -> dict[bytes, tuple[bytes, ...]]:
-    fields: dict[bytes, tuple[bytes, ...]] = {}
-    for name, value in headers:
-        lower = name.lower()
-        fields[lower] = (*fields.get(lower, _ABSENT), value)
-    return fields
+_hosts: Memo[bytes, bool] = Memo(256)
+
+
+def _is_known_host(host: bytes) -> bool:
+    """A well-formed Host; the good ones are remembered."""
+    if not is_host(host):
+        return False
+    _hosts.keep(host, True)
+    return True
 
 
 def _origin_form(url: bytes, host: bytes) -> tuple[bytes, bytes]:
@@ -196,22 +368,18 @@ def _origin_form(url: bytes, host: bytes) -> tuple[bytes, bytes]:
     return path, mark + query
 
 
-def _request_framing(fields: dict[bytes, tuple[bytes, ...]], version_10: bool) -> tuple[int, int]:
-    codings, lengths = fields.get(b"transfer-encoding", _ABSENT), fields.get(b"content-length", _ABSENT)
-    if codings:
-        if lengths or version_10 or len(codings) != 1 or codings[0].strip(b" \t").lower() != b"chunked":
-            raise BadRequest(400, "ambiguous framing")
-        return CHUNKED, 0
-    if lengths:
-        if len(lengths) != 1 or not _DIGITS.fullmatch(lengths[0]):
-            raise BadRequest(400, "ambiguous length")
-        return COUNTED, int(lengths[0])
-    return NO_BODY, 0
+_TOKENS: dict[tuple[bytes, ...], frozenset[bytes]] = {
+    (): frozenset((b"",)),
+    (b"keep-alive",): frozenset((b"keep-alive",)),
+    (b"Keep-Alive",): frozenset((b"keep-alive",)),
+    (b"close",): frozenset((b"close",)),
+}
+"""What nearly everybody sends. The empty one holds an empty token, so that it is not taken for absent."""
 
 
-def _connection_tokens(lines: list[bytes] | tuple[bytes, ...]) -> frozenset[bytes]:
+def _connection_tokens(lines: tuple[bytes, ...]) -> frozenset[bytes]:
     """What Connection names (RFC 9110 7.6.1). Raises BadRequest when it names a field that others rely on."""
-    tokens = {token.strip(b" \t").lower() for line in lines for token in line.split(b",")} - {b""}
+    tokens = {token.strip(b" \t").lower() for line in lines for token in line.split(b",")}
     for token in tokens - _CONNECTION_TOKENS:
         if _NOT_NOMINABLE.fullmatch(token):
             raise BadRequest(400, "Connection names an end-to-end field")
@@ -321,6 +489,7 @@ def _write_answer(head: ResponseHead, framing: int, closing: bool, version_10: b
     block = statement.block
     if head.special:
         theirs: list[str] = []
+        reserved = False
         for kind, name, value in head.special:
             if kind == _LENGTH:
                 if framing == COUNTED or (framing == NO_BODY and head.status not in _NO_LENGTH):
@@ -329,10 +498,14 @@ def _write_answer(head: ResponseHead, framing: int, closing: bool, version_10: b
                 continue
             elif kind == _USAGE:
                 theirs.append(value.decode("latin-1"))
+            elif kind == _STATED:
+                reserved = reserved or value == b"1"
             raw = _cut_line(raw, name)
         if theirs:
             combined = content_usage.combine(statement.usage, theirs).encode("latin-1")
             block = block.replace(statement.usage.encode(), combined, 1)
+        if reserved:  # a reservation that came with the work is never loosened
+            block = block.replace(b"tdm-reservation: 0", b"tdm-reservation: 1", 1)
     if not raw.startswith(b"HTTP/1.1"):
         raw = b"HTTP/1.1" + raw[8:]
     if framing == CHUNKED:

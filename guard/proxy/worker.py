@@ -19,7 +19,7 @@ from guard.engine import Guard
 from guard.identify import read_address
 from guard.memo import Memo
 from guard.proxy.client import ClientConnection
-from guard.proxy.heads import RequestHead, Statement, hop_header
+from guard.proxy.heads import HeadReader, RequestHead, Statement, hop_header
 from guard.proxy.upstream import Pool, connector
 
 _log = logging.getLogger("guard.proxy")
@@ -75,6 +75,7 @@ class Worker:
         self.guard = guard
         self.upstream = upstream
         self.connections: set[ClientConnection] = set()
+        self.reader = HeadReader(hop_header(guard.trusted))
         self.heads: Memo[bytes, RequestHead] = Memo(4_096)  # by their bytes; at most 16 MiB
         self.draining = False
         self._emptied: asyncio.Event | None = None
