@@ -118,7 +118,7 @@ def _work(
     worker = Worker(guard, upstream, Timeouts(drain_s=arguments.drain))
     gc.collect()
     gc.freeze()  # what was loaded stays: no collector needs to look at it again
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(50_000, 20, 100)
     uvloop.run(worker.serve(sock, tls))
 
 

@@ -404,7 +404,11 @@ class ResponseHead:
             raise ValueError("status line of the answer")
         self.status = status
         self.raw = raw
-        self.special = [*special, *_nominated(raw, special)]
+        self.special = special
+        for kind, name, value in special:
+            if kind == _HOP and value.lower() not in _USUAL_CONNECTION and name.lower() == b"connection":
+                self.special = [*special, *_nominated(raw, special)]
+                break
         self.written: tuple[Statement, bytes] | None = None
         framing, self.body_bytes = UNTIL_CLOSE, 0
         for kind, _, value in special:
@@ -420,6 +424,9 @@ class ResponseHead:
             framing = NO_BODY
         self.framing = framing
         self.keep_alive = keep_alive and framing != UNTIL_CLOSE
+
+
+_USUAL_CONNECTION = frozenset((b"keep-alive", b"close"))
 
 
 def _nominated(raw: bytes, special: list[Special]) -> list[Special]:
