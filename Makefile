@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check load bench lock clean tools install
+.PHONY: help demo test check load bench lock clean tools install
 .DEFAULT_GOAL := help
 
 help:
@@ -26,7 +26,7 @@ install: $(STAMP)
 
 # What the tests speak with besides Python packages: a browser, curl, and Debian's Redis.
 tools:
-	@sh tests/tools.sh
+	@sh tests/tools.sh chromium:chromium curl:curl openssl:openssl redis-server:redis-server
 
 demo: $(STAMP)
 	$(BIN)/guard demo $(if $(ONCE),--once)
@@ -45,8 +45,20 @@ check: $(STAMP)
 load: $(STAMP)
 	$(BIN)/python -m loadtests.run $(ARGS)
 
-bench: $(STAMP)
-	$(BIN)/python -m loadtests.bench $(ARGS)
+# The benchmark measures peers, too. fastapi-guard installs a package called `guard`, as we do: an environment of its own.
+.venv-bench/.installed: requirements-bench.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
+.venv-peers/.installed: requirements-peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-peers.txt
+	@touch $@
+
+bench: .venv-bench/.installed .venv-peers/.installed
+	@sh tests/tools.sh wrk:wrk nginx:nginx-light
+	.venv-bench/bin/python -m loadtests.bench $(ARGS)
 
 # Renew the lock (needs uv).
 lock:

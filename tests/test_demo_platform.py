@@ -22,7 +22,7 @@ from guard.demo import audio, names
 from guard.demo.addresses import artist_path, cover_path, genre_path, media_path, track_path
 from guard.demo.audio import PIECES
 from guard.demo.catalogue import Catalogue, Track, compose_catalogue
-from guard.demo.library import Library
+from guard.demo.collection import Collection
 from guard.demo.platform import build_platform, prepare
 
 av = pytest.importorskip("av")
@@ -41,13 +41,13 @@ def app(directory: Path) -> Starlette:
 
 
 @pytest.fixture(scope="session")
-def library(app: Starlette) -> Library:
-    return app.state.library
+def collection(app: Starlette) -> Collection:
+    return app.state.collection
 
 
 @pytest.fixture(scope="session")
-def catalogue(library: Library) -> Catalogue:
-    return library.catalogue
+def catalogue(collection: Collection) -> Catalogue:
+    return collection.catalogue
 
 
 @pytest.fixture
@@ -220,10 +220,10 @@ def test_the_api_answers_404_in_json(client: TestClient):
     assert client.get("/api/v1/tracks/1").json() == {"error": "Not Found"}
 
 
-def test_a_heartbeat_is_stored(client: TestClient, library: Library, track: Track):
+def test_a_heartbeat_is_stored(client: TestClient, collection: Collection, track: Track):
     beat = {"track": track.id, "position_s": 3.5, "session": "stored"}
     assert client.post("/api/v1/heartbeat", json=beat).status_code == 204
-    kept = library.heartbeats_of("stored")
+    kept = collection.heartbeats_of("stored")
     assert [(each.track, each.position_s) for each in kept] == [(track.id, 3.5)]
 
 

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Installs what the tests speak with and this machine lacks: a browser, curl, Debian's Redis. Says so and stops if it cannot.
+# Installs Debian packages whose command is missing: sh tests/tools.sh COMMAND:PACKAGE ... Says so and stops if it cannot.
 set -eu
+PATH="$PATH:/usr/sbin"
 missing=""
-command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
-command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
-command -v curl >/dev/null 2>&1 || missing="$missing curl"
-command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+for pair in "$@"; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
+done
 [ -z "$missing" ] && exit 0
-echo "the tests need:$missing"
+echo "installing what this needs:$missing"
 if ! command -v apt-get >/dev/null 2>&1; then
-    echo "please install them with your system's package manager, then run make test again" >&2
+    echo "please install them with your system's package manager, then run make again" >&2
     exit 1
 fi
 run=""

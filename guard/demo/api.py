@@ -25,7 +25,7 @@ from guard.demo.addresses import (
     waveform_path,
 )
 from guard.demo.catalogue import Album, Artist, Track
-from guard.demo.library import Heartbeat, Library
+from guard.demo.collection import Collection, Heartbeat
 
 PER_PAGE = 20
 HEARTBEAT_BYTES = 1024
@@ -33,8 +33,8 @@ TELL_S = 5.0  # how long the socket stays silent at most
 
 
 class Api:
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
         self.listeners: set[asyncio.Queue[str]] = set()
 
     def routes(self) -> list[BaseRoute]:
@@ -48,22 +48,22 @@ class Api:
         ]
 
     async def track(self, request: Request) -> Response:
-        track = self.library.tracks.get(request.path_params["id"])
+        track = self.collection.tracks.get(request.path_params["id"])
         if track is None:
             raise HTTPException(404)
         return JSONResponse(describe_track(track))
 
     async def album(self, request: Request) -> Response:
-        album = self.library.albums.get(request.path_params["id"])
+        album = self.collection.albums.get(request.path_params["id"])
         if album is None:
             raise HTTPException(404)
-        tracks = [describe_track(track) for track in self.library.tracks_on(album)]
+        tracks = [describe_track(track) for track in self.collection.tracks_on(album)]
         return JSONResponse({**describe_album(album), "tracks": tracks})
 
     async def artists(self, request: Request) -> Response:
         """`page` counts from 1."""
         page = read_count(request, "page", 1)
-        artists = self.library.catalogue.artists
+        artists = self.collection.catalogue.artists
         pages = math.ceil(len(artists) / PER_PAGE)
         if not 1 <= page <= pages:
             raise HTTPException(404)
@@ -73,7 +73,7 @@ class Api:
     async def search(self, request: Request) -> Response:
         """`q` in any name; `offset` skips that many of each kind."""
         words = request.query_params.get("q", "")
-        found = self.library.search(words, PER_PAGE, read_count(request, "offset", 0))
+        found = self.collection.search(words, PER_PAGE, read_count(request, "offset", 0))
         return JSONResponse(
             {
                 "q": words,
@@ -87,9 +87,9 @@ class Api:
         """204, or 400 for what no player of ours would send."""
         body = await request.body()
         beat = read_heartbeat(body, time.time()) if len(body) <= HEARTBEAT_BYTES else None
-        if beat is None or beat.track not in self.library.tracks:
+        if beat is None or beat.track not in self.collection.tracks:
             raise HTTPException(400, "expected track, position_s and session")
-        self.library.keep_heartbeat(beat)
+        self.collection.keep_heartbeat(beat)
         message = self.tell()
         for listener in self.listeners:
             if not listener.full():
@@ -126,8 +126,8 @@ class Api:
 
     def tell(self) -> str:
         """JSON: the last heartbeat's track, or `{"track": null}` before the first."""
-        last = self.library.last_heartbeat()
-        track = self.library.tracks.get(last.track) if last else None
+        last = self.collection.last_heartbeat()
+        track = self.collection.tracks.get(last.track) if last else None
         if last is None or track is None:
             return json.dumps({"track": None})
         artist = track.album.artist.name

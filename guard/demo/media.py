@@ -16,8 +16,8 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from guard.demo.audio import EPISODE, piece_of
+from guard.demo.collection import Collection
 from guard.demo.cover import draw_cover
-from guard.demo.library import Library
 
 MP3, M3U8, TS, JSON, PNG = "audio/mpeg", "application/vnd.apple.mpegurl", "video/mp2t", "application/json", "image/png"
 DAY = "public, max-age=86400"
@@ -36,8 +36,8 @@ class Kept:
 class Media:
     """Serves the folder `audio.record` made."""
 
-    def __init__(self, folder: Path, library: Library) -> None:
-        self.library = library
+    def __init__(self, folder: Path, collection: Collection) -> None:
+        self.collection = collection
         self.kept = {path.relative_to(folder).as_posix(): keep(path) for path in folder.rglob("*") if path.is_file()}
 
     @property
@@ -72,7 +72,7 @@ class Media:
         return self.serve_track(request, request.path_params["id"], "waveform.json", JSON)
 
     async def episode(self, request: Request) -> Response:
-        if request.path_params["number"] not in self.library.episodes:
+        if request.path_params["number"] not in self.collection.episodes:
             raise HTTPException(404)
         return self.serve(request, f"{EPISODE.name}/audio.mp3", MP3)
 
@@ -81,7 +81,7 @@ class Media:
 
     def serve_track(self, request: Request, track: int, name: str, media_type: str) -> Response:
         """One of the files of the piece a track plays; 404 if there is no such track or file."""
-        if track not in self.library.tracks:
+        if track not in self.collection.tracks:
             raise HTTPException(404)
         return self.serve(request, f"{piece_of(track).name}/{name}", media_type)
 
@@ -96,7 +96,7 @@ class Media:
 
     def serve_cover(self, request: Request, album: int) -> Response:
         """An album's picture, or 304."""
-        found = self.library.albums.get(album)
+        found = self.collection.albums.get(album)
         if found is None:
             raise HTTPException(404)
         png = draw_cover(album)

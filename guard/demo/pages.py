@@ -23,7 +23,7 @@ from guard.demo.addresses import (
     waveform_path,
 )
 from guard.demo.catalogue import Album, Artist, Playlist, Track
-from guard.demo.library import Found
+from guard.demo.collection import Found
 
 SITE = "Hollow Reed"
 PLAYER = '<script src="/static/player.js" defer></script>'

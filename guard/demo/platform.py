@@ -24,9 +24,9 @@ from guard.demo.addresses import FEED
 from guard.demo.api import Api
 from guard.demo.audio import Progress, record
 from guard.demo.catalogue import compose_catalogue
+from guard.demo.collection import Collection
 from guard.demo.cover import draw_favicon
 from guard.demo.feeds import describe_embed, read_oembed, write_podcast, write_sitemap
-from guard.demo.library import Library
 from guard.demo.media import WEEK, Media, spare, tag
 from guard.demo.names import GENRES
 from guard.demo.subsonic import Subsonic
@@ -59,27 +59,27 @@ def prepare(directory: Path, progress: Progress | None = None) -> Path:
 
 
 def build_platform(directory: Path, seed: int = SEED) -> Starlette:
-    """The ASGI app. The same seed gives the same catalogue; `app.state.library` opens it to tests."""
+    """The ASGI app. The same seed gives the same catalogue; `app.state.collection` opens it to tests."""
     folder = prepare(directory)
-    library = Library(compose_catalogue(seed), directory / f"heartbeats-{seed}.sqlite3")
-    media = Media(folder, library)
+    collection = Collection(compose_catalogue(seed), directory / f"heartbeats-{seed}.sqlite3")
+    media = Media(folder, collection)
     routes = [
-        *Site(library, media).routes(),
-        *Api(library).routes(),
+        *Site(collection, media).routes(),
+        *Api(collection).routes(),
         *media.routes(),
-        *Subsonic(library, media).routes(),
+        *Subsonic(collection, media).routes(),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: refuse})
-    app.state.library = library
+    app.state.collection = collection
     return app
 
 
 class Site:
     """The pages, and what programs read about them."""
 
-    def __init__(self, library: Library, media: Media) -> None:
-        self.library = library
+    def __init__(self, collection: Collection, media: Media) -> None:
+        self.collection = collection
         self.media = media
 
     def routes(self) -> list[Route]:
@@ -100,40 +100,40 @@ class Site:
         ]
 
     async def home(self, request: Request) -> Response:
-        return show(request, pages.home(self.library.latest(24), self.library.catalogue.playlists))
+        return show(request, pages.home(self.collection.latest(24), self.collection.catalogue.playlists))
 
     async def artist(self, request: Request) -> Response:
-        artist = found(self.library.artists.get(request.path_params["slug"]))
-        return show(request, pages.artist_page(artist, self.library.albums_by(artist)))
+        artist = found(self.collection.artists.get(request.path_params["slug"]))
+        return show(request, pages.artist_page(artist, self.collection.albums_by(artist)))
 
     async def album(self, request: Request) -> Response:
-        album = found(self.library.albums.get(request.path_params["id"]))
-        return show(request, pages.album_page(album, self.library.tracks_on(album), base_of(request)))
+        album = found(self.collection.albums.get(request.path_params["id"]))
+        return show(request, pages.album_page(album, self.collection.tracks_on(album), base_of(request)))
 
     async def track(self, request: Request) -> Response:
-        track = found(self.library.tracks.get(request.path_params["id"]))
-        after = next((each for each in self.library.tracks_on(track.album) if each.number > track.number), None)
+        track = found(self.collection.tracks.get(request.path_params["id"]))
+        after = next((each for each in self.collection.tracks_on(track.album) if each.number > track.number), None)
         hls = request.query_params.get("hls") == "1"
         return show(request, pages.track_page(track, after, base_of(request), hls=hls))
 
     async def playlist(self, request: Request) -> Response:
-        return show(request, pages.playlist_page(found(self.library.playlists.get(request.path_params["id"]))))
+        return show(request, pages.playlist_page(found(self.collection.playlists.get(request.path_params["id"]))))
 
     async def genre(self, request: Request) -> Response:
         name = found(next((each for each in GENRES if each == request.path_params["name"]), None))
-        albums = [album for album in self.library.catalogue.albums if album.artist.genre == name]
+        albums = [album for album in self.collection.catalogue.albums if album.artist.genre == name]
         return show(request, pages.genre_page(name, albums))
 
     async def embed(self, request: Request) -> Response:
-        page = pages.embed_page(found(self.library.tracks.get(request.path_params["id"])))
+        page = pages.embed_page(found(self.collection.tracks.get(request.path_params["id"])))
         return HTMLResponse(page, headers={"Content-Security-Policy": EMBED_RULES})
 
     async def search(self, request: Request) -> Response:
         words = request.query_params.get("q", "")[:200]
-        return show(request, pages.search_page(words, self.library.search(words)))
+        return show(request, pages.search_page(words, self.collection.search(words)))
 
     async def podcast(self, request: Request) -> Response:
-        feed = write_podcast(self.library.catalogue, self.media.episode_bytes, base_of(request))
+        feed = write_podcast(self.collection.catalogue, self.media.episode_bytes, base_of(request))
         headers = {"ETag": tag(feed), "Cache-Control": "public, max-age=300"}
         return spare(request, Response(feed, headers=headers, media_type="application/rss+xml"))
 
@@ -142,14 +142,14 @@ class Site:
         asked = request.query_params
         if asked.get("format", "json") != "json":
             raise HTTPException(501)
-        track = found(read_oembed(asked.get("url", ""), self.library.tracks))
+        track = found(read_oembed(asked.get("url", ""), self.collection.tracks))
         width, height = (
             int(asked[name]) if asked.get(name, "").isdecimal() else 10_000 for name in ("maxwidth", "maxheight")
         )
         return JSONResponse(describe_embed(track, base_of(request), width, height))
 
     async def sitemap(self, request: Request) -> Response:
-        return Response(write_sitemap(self.library.catalogue, base_of(request)), media_type="application/xml")
+        return Response(write_sitemap(self.collection.catalogue, base_of(request)), media_type="application/xml")
 
     async def robots(self, request: Request) -> Response:
         return PlainTextResponse("User-agent: *\nAllow: /\n")

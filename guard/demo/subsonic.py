@@ -19,8 +19,8 @@ from starlette.routing import Route
 
 from guard.demo.audio import MUSIC
 from guard.demo.catalogue import Album, Track
+from guard.demo.collection import Collection
 from guard.demo.feeds import render
-from guard.demo.library import Library
 from guard.demo.media import MP3, Media
 
 VERSION = "1.16.1"
@@ -37,8 +37,8 @@ class SubsonicError(Exception):
 
 
 class Subsonic:
-    def __init__(self, library: Library, media: Media) -> None:
-        self.library = library
+    def __init__(self, collection: Collection, media: Media) -> None:
+        self.collection = collection
         self.media = media
 
     def routes(self) -> list[Route]:
@@ -71,17 +71,17 @@ class Subsonic:
     def list_albums(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
         """Newest first, whatever order was asked for."""
         size, offset = min(read_number(asked, "size", 10), 500), read_number(asked, "offset", 0)
-        return [self.describe_album(album) for album in self.library.latest(size, offset)]
+        return [self.describe_album(album) for album in self.collection.latest(size, offset)]
 
     def open_album(self, album: int) -> dict[str, Any]:
-        found = self.library.albums.get(album)
+        found = self.collection.albums.get(album)
         if found is None:
             raise SubsonicError(UNKNOWN, "Album not found")
-        songs = [describe_song(track, self.media) for track in self.library.tracks_on(found)]
+        songs = [describe_song(track, self.media) for track in self.collection.tracks_on(found)]
         return {**self.describe_album(found), "song": songs}
 
     def describe_album(self, album: Album) -> dict[str, Any]:
-        tracks = self.library.tracks_on(album)
+        tracks = self.collection.tracks_on(album)
         return {
             "id": str(album.id),
             "name": album.title,

@@ -35,7 +35,7 @@ class Found:
     tracks: tuple[Track, ...]
 
 
-class Library:
+class Collection:
     """One per process. The file may be shared by several."""
 
     def __init__(self, catalogue: Catalogue, file: Path) -> None:
