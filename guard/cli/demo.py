@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         open_av()
     except ImportError as error:
-        sys.stderr.write(f"guard demo: {error}\n")
+        sys.stderr.write(f"{error}\n")
         return 2
     from guard.demo.platform import choose_directory, prepare
 
