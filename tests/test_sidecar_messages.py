@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from guard.engine import Guard
 from guard.load import read_policy
-from guard.proxy.client import MAX_PIPELINED, MAX_WAITING_BYTES, Exchange
+from guard.proxy.client import MAX_PIPELINED
+from guard.proxy.exchange import MAX_WAITING_BYTES, Exchange
 from guard.proxy.worker import Timeouts
 from guard.stores.memory import MemoryStore
 from tests.sidecar import GATED, OK, OPEN, Line, Message, Platform, Script, Side, both, chunks, get, post, side
