@@ -9,39 +9,38 @@ Sources: YAML 1.2.2 chapter 3 (serialisation events); the refused features are t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import yaml
 
 from guard.errors import Problem
 
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 24
-MAX_NODES = 20_000
+MAX_NODES = 400_000
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """One value as written; `quoted` tells `"5"` from `5`. Lines count from 1."""
+class Scalar(NamedTuple):
+    """One value as written; `quoted` tells `"5"` from `5`. Lines count from 1; `file` is where it stands."""
 
     text: str
     line: int
     quoted: bool = False
+    file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(NamedTuple):
     items: tuple[Node, ...]
     line: int
+    file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     entries: tuple[tuple[Scalar, Node], ...]
     line: int
+    file: str = ""
 
     def get(self, key: str) -> Node | None:
         return next((node for name, node in self.entries if name.text == key), None)
@@ -61,15 +60,12 @@ def read_document(text: str, file: str) -> tuple[Node | None, list[Problem]]:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         return None, [Problem(file, 0, f"larger than {MAX_BYTES // 1024} KiB")]
     problems: list[Problem] = []
+    node: Node | None = None
     try:
-        events = _events(text)
-        node = _read_node(next(events), events, problems, file, 0) if text.strip() else None
-        for _ in events:  # to the end: what stands after the first document must be refused, too
-            pass
+        if text.strip():
+            node = _Builder(file, problems).build(text)
     except _Refused as refusal:
         return None, [*problems, Problem(file, refusal.line, refusal.message)]
-    except StopIteration:
-        node = None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = f"not valid YAML: {error.problem or error.context}"
@@ -83,61 +79,96 @@ def read_document(text: str, file: str) -> tuple[Node | None, list[Problem]]:
     return (None if problems else node), problems
 
 
-def _events(text: str) -> Iterator[yaml.Event]:
-    """Content events only, each checked; a second document is refused."""
-    documents = nodes = depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        line = _line(event)
-        if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                raise _Refused(line, "a second document ('---') in one file")
-            continue
-        if isinstance(event, yaml.AliasEvent):
-            raise _Refused(line, f"aliases ('*{event.anchor}') are not allowed: write the value out")
-        if isinstance(event, yaml.NodeEvent):
-            nodes += 1
-            if event.anchor:
-                raise _Refused(line, f"anchors ('&{event.anchor}') are not allowed: write the value out")
-            tag = getattr(event, "tag", None)
-            if tag not in (None, "!"):
-                raise _Refused(line, f"tags ('{tag}') are not allowed")
-            if nodes > MAX_NODES:
-                raise _Refused(line, f"more than {MAX_NODES} values")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise _Refused(line, f"nested deeper than {MAX_DEPTH} levels")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
-            yield event
+class _Open:
+    """A sequence or mapping whose end has not come yet."""
+
+    __slots__ = ("entries", "items", "key", "line", "seen")
+
+    def __init__(self, line: int, mapping: bool) -> None:
+        self.line = line
+        self.items: list[Node] = []
+        self.entries: list[tuple[Scalar, Node]] = []
+        self.seen: dict[str, int] | None = {} if mapping else None
+        self.key: Node | None = None
 
 
-def _read_node(event: yaml.Event, events: Iterator[yaml.Event], problems: list[Problem], file: str, depth: int) -> Node:
-    line = _line(event)
-    if isinstance(event, yaml.ScalarEvent):
-        return Scalar(event.value, line, event.style in ("'", '"'))
-    if isinstance(event, yaml.SequenceStartEvent):
-        items: list[Node] = []
-        while not isinstance(item := next(events), yaml.SequenceEndEvent):
-            items.append(_read_node(item, events, problems, file, depth + 1))
-        return Sequence(tuple(items), line)
-    entries: list[tuple[Scalar, Node]] = []
-    seen: dict[str, int] = {}
-    while not isinstance(name := next(events), yaml.MappingEndEvent):
-        key = _read_node(name, events, problems, file, depth + 1)
-        value = _read_node(next(events), events, problems, file, depth + 1)
-        if not isinstance(key, Scalar):
-            problems.append(Problem(file, key.line, "a key must be plain text"))
-        elif key.text == "<<" and not key.quoted:
-            problems.append(Problem(file, key.line, "merge keys ('<<') are not allowed: write the keys out"))
-        elif key.text in seen:
-            problems.append(Problem(file, key.line, f"key '{key.text}' is repeated (first on line {seen[key.text]})"))
+class _Builder:
+    """One pass over the events, with a stack of its own: neither depth nor length can exhaust Python's."""
+
+    def __init__(self, file: str, problems: list[Problem]) -> None:
+        self.file = file
+        self.problems = problems
+
+    def build(self, text: str) -> Node | None:
+        """The root node, after every event to the end of the text was checked."""
+        root: Node | None = None
+        stack: list[_Open] = []
+        documents = nodes = 0
+        event: Any
+        for event in yaml.parse(text, Loader=_Loader):
+            kind = type(event)
+            if kind is yaml.ScalarEvent or kind is yaml.SequenceStartEvent or kind is yaml.MappingStartEvent:
+                nodes += 1
+                line = event.start_mark.line + 1
+                if event.anchor or event.tag not in (None, "!") or nodes > MAX_NODES:
+                    self._refuse(event, line)
+                if kind is yaml.ScalarEvent:
+                    node: Node = Scalar(event.value, line, event.style in ("'", '"'), self.file)
+                else:
+                    if len(stack) >= MAX_DEPTH:
+                        raise _Refused(line, f"nested deeper than {MAX_DEPTH} levels")
+                    stack.append(_Open(line, kind is yaml.MappingStartEvent))
+                    continue
+            elif kind is yaml.SequenceEndEvent:
+                done = stack.pop()
+                node = Sequence(tuple(done.items), done.line, self.file)
+            elif kind is yaml.MappingEndEvent:
+                done = stack.pop()
+                node = Mapping(tuple(done.entries), done.line, self.file)
+            elif kind is yaml.AliasEvent:
+                name = event.anchor
+                raise _Refused(_line(event), f"aliases ('*{name}') are not allowed: write the value out")
+            else:
+                if kind is yaml.DocumentStartEvent:
+                    documents += 1
+                    if documents > 1:
+                        raise _Refused(_line(event), "a second document ('---') in one file")
+                continue
+            if stack:
+                self._place(stack[-1], node)
+            else:
+                root = node
+        return root
+
+    def _place(self, within: _Open, node: Node) -> None:
+        """A finished node, into what it stands in."""
+        seen = within.seen
+        if seen is None:
+            within.items.append(node)
+        elif within.key is None:
+            within.key = node
         else:
-            seen[key.text] = key.line
-            entries.append((key, value))
-    return Mapping(tuple(entries), line)
+            key, within.key = within.key, None
+            if not isinstance(key, Scalar):
+                self._problem(key, "a key must be plain text")
+            elif key.text == "<<" and not key.quoted:
+                self._problem(key, "merge keys ('<<') are not allowed: write the keys out")
+            elif key.text in seen:
+                self._problem(key, f"key '{key.text}' is repeated (first on line {seen[key.text]})")
+            else:
+                seen[key.text] = key.line
+                within.entries.append((key, node))
+
+    def _problem(self, node: Node, message: str) -> None:
+        self.problems.append(Problem(self.file, node.line, message))
+
+    def _refuse(self, event: yaml.NodeEvent, line: int) -> None:
+        if event.anchor:
+            raise _Refused(line, f"anchors ('&{event.anchor}') are not allowed: write the value out")
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!"):
+            raise _Refused(line, f"tags ('{tag}') are not allowed")
+        raise _Refused(line, f"more than {MAX_NODES} values")
 
 
 def _line(event: yaml.Event) -> int:

@@ -18,17 +18,21 @@ import secrets
 import time
 from asyncio import Future
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
+from math import inf
 
 from guard.actions import TABLE
 from guard.classify import Catalogue
-from guard.directives import render_files, render_headers
+from guard.conditions import Evidence
+from guard.directives import FILES, render_files, render_headers
 from guard.errors import TargetError
 from guard.identify import TrustedHops, identify
 from guard.load import shipped_catalogue
 from guard.memo import Memo
 from guard.model import (
+    ROUTE_CLASSES,
     UNKNOWN_AGENT,
+    UNTOLD_AGENT,
     Admission,
     Agent,
     Client,
@@ -40,6 +44,7 @@ from guard.model import (
     Record,
     Reply,
     Request,
+    RouteClass,
 )
 from guard.policy import Policy, Step, Verdict, decide, strictest, trace
 from guard.protocols import Recorder, Store
@@ -51,6 +56,12 @@ from guard.verify import read_published, verify
 MEMO_BYTES = 1024
 """Longer targets and User-Agents are decided anew each time: a table of them would be an attacker's to fill."""
 
+CLOSED = Admission(False, 0, 5.0, False)
+"""What `on_store_failure: closed` makes of a limit that cannot be asked: nobody passes, and is told to come again."""
+
+Rendered = tuple[dict[str, Reply], ...]
+"""The directive files of a guard, then those of each of its scopes."""
+
 Standing = tuple[Client, tuple[str, ...], tuple[str, ...]]
 """A client, the policy's networks that hold it, and the agents whose published networks do."""
 
@@ -60,7 +71,12 @@ def _new_id() -> str:
 
 
 class Guard:
-    """One policy at work. Share one among all requests of a process; replace it whole to change the policy."""
+    """One policy at work. Share one among all requests of a process; replace it whole to change the policy.
+
+    A policy with scopes makes one guard for each beside the one for all other hosts; `for_host` tells which.
+    `rendered` are the directive files of another guard with the same policy (its own `rendered`), so that several
+    processes need to make them only once.
+    """
 
     def __init__(
         self,
@@ -71,6 +87,7 @@ class Guard:
         record: Recorder | None = None,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = _new_id,
+        rendered: Rendered | None = None,
     ) -> None:
         self.policy = policy
         self.catalogue = catalogue or shipped_catalogue()
@@ -84,15 +101,89 @@ class Guard:
             policy.site.trusted_hops,
             policy.site.trust_unix,
         )
-        self.files: dict[str, Reply] = render_files(policy, self.catalogue)
         self.headers: Headers = render_headers(policy.preferences)
+        stated = {route_class: render_headers(policy.stated(route_class)) for route_class in ROUTE_CLASSES}
+        self._headers = {
+            route: headers if headers != self.headers else self.headers for route, headers in stated.items()
+        }
         self.passed = 0  # requests that an edge let through without asking again
         self.tally: dict[tuple[str, Mode], int] = {}
         self._published = read_published(policy.site.published_networks)
         self.asks_where = bool(policy.networks or self._published)
+        self.dated = bool(policy.turns)
+        self._turn_s = -inf if self.dated else inf  # the moment from which all that is remembered is stale
+        self._now_s = 0.0
+        self._rendered = rendered
         self._standings: Memo[tuple[str | None, tuple[bytes, ...]], Standing] = Memo(16_384)
-        self._agents: Memo[bytes, Agent] = Memo(4_096)
+        self._agents: Memo[bytes | None, tuple[Agent, tuple[str, ...]]] = Memo(4_096)
         self._decisions: Memo[tuple[object, ...], Decision] = Memo(8_192)
+        self._verdicts: Memo[Evidence, Verdict] = Memo(4_096)
+        self._hosts: dict[bytes, Guard] = {}
+        self._wild: list[tuple[bytes, Guard]] = []
+        self._spelt: Memo[bytes, Guard] = Memo(1_024)
+        self.scopes = self._add_scopes(rendered)
+        self.several = bool(policy.scopes)
+
+    def _add_scopes(self, rendered: Rendered | None) -> tuple[Guard, ...]:
+        """A guard for each scope of the policy, in their order."""
+        own = self.policy.hosts if self.policy.scopes else ()
+        guards = [(own, self)]
+        for number, scope in enumerate(self.policy.scopes, 1):
+            guard = Guard(
+                scope,
+                store=self.store,
+                catalogue=self.catalogue,
+                record=self.record,
+                clock=self.clock,
+                new_id=self.new_id,
+                rendered=rendered[number : number + 1] if rendered else None,
+            )
+            guards.append((scope.hosts, guard))
+        for hosts, guard in guards:
+            for host in hosts:
+                if host.startswith("*."):
+                    self._wild.append((host[1:].encode(), guard))
+                else:
+                    self._hosts[host.encode()] = guard
+        self._wild.sort(key=lambda pair: -len(pair[0]))  # the longest, which is the narrowest, first
+        return tuple(guard for _, guard in guards[1:])
+
+    def for_host(self, host: bytes | None) -> Guard:
+        """The guard of a Host header's value: one that names it, else the longest `*.` above it, else this one."""
+        if not self.several or host is None:
+            return self
+        guard = self._spelt.young.get(host) or self._spelt.get(host)
+        if guard is None:
+            guard = self._find_host(host)
+            if len(host) <= 255:
+                self._spelt.keep(host, guard)
+        return guard
+
+    def _find_host(self, host: bytes) -> Guard:
+        name = host.lower()
+        if not name.endswith(b"]"):
+            before, colon, port = name.rpartition(b":")
+            if colon and (not port or port.isdigit()):
+                name = before
+        name = name.rstrip(b".")
+        exact = self._hosts.get(name)
+        if exact is not None:
+            return exact
+        return next((guard for suffix, guard in self._wild if name.endswith(suffix)), self)
+
+    @cached_property
+    def files(self) -> dict[str, Reply]:
+        """The directive files by path, ready to be sent."""
+        return self._rendered[0] if self._rendered else render_files(self.policy, self.catalogue)
+
+    @property
+    def rendered(self) -> Rendered:
+        """The files of this guard and of its scopes, for a guard with the same policy in another process."""
+        return (self.files, *(guard.files for guard in self.scopes))
+
+    def headers_of(self, route_class: RouteClass) -> Headers:
+        """The directive headers of an answer from this route class; the same object for the same headers."""
+        return self._headers.get(route_class, self.headers)
 
     # -- the steps ---------------------------------------------------------------------------------------
 
@@ -112,13 +203,19 @@ class Guard:
                 self._standings.keep(key, standing)
         return standing
 
-    def name_agent(self, user_agent: bytes) -> Agent:
-        agent = self._agents.get(user_agent)
-        if agent is None:
-            agent = self.catalogue.find(user_agent)
+    def name_agent(self, user_agent: bytes | None) -> Agent:
+        return self._name_agent(user_agent)[0]
+
+    def _name_agent(self, user_agent: bytes | None) -> tuple[Agent, tuple[str, ...]]:
+        """The agent, and the policy's globs that its User-Agent fits."""
+        if user_agent is None:
+            return UNTOLD_AGENT, ()
+        named = self._agents.get(user_agent)
+        if named is None:
+            named = self.catalogue.find(user_agent), self.policy.user_agents_of(user_agent)
             if len(user_agent) <= MEMO_BYTES:
-                self._agents.keep(user_agent, agent)
-        return agent
+                self._agents.keep(user_agent, named)
+        return named
 
     def consider(self, request: Request) -> tuple[Client, Decision]:
         """The client and the decision on one request. Never raises: what cannot be read is a decision, too."""
@@ -129,6 +226,8 @@ class Guard:
 
     def decide(self, request: Request) -> Decision:
         """The decision alone: it depends on the client only where the policy asks for networks."""
+        if self.dated and not self._now_s <= self.clock() < self._turn_s:
+            self._turn()
         if self.asks_where:
             _, networks, inside = self.stand(request.peer, request.forwarded)
             key: tuple[object, ...] = (
@@ -145,25 +244,37 @@ class Guard:
         decision = self._decisions.young.get(key) or self._decisions.get(key)
         if decision is None:
             decision = self._decide(request, networks)
-            if len(request.target) <= MEMO_BYTES and len(request.user_agent) <= MEMO_BYTES:
+            if len(request.target) <= MEMO_BYTES and len(request.user_agent or b"") <= MEMO_BYTES:
                 self._decisions.keep(key, decision)
         return decision
 
+    def _turn(self) -> None:
+        """Some rule begins or ends: forget what was decided, and note when that happens next."""
+        self._now_s = now_s = self.clock()
+        self._turn_s = next((moment for moment in self.policy.turns if moment > now_s), inf)
+        self._decisions = Memo(self._decisions.capacity)
+        self._verdicts = Memo(self._verdicts.capacity)
+
     def _decide(self, request: Request, networks: tuple[str, ...]) -> Decision:
-        agent = self.name_agent(request.user_agent)
+        agent, user_agents = self._name_agent(request.user_agent)
         address = self.client(request).address if self._published else ""
         identity = verify(agent, address, self._published)
         try:
             readings = self.read(request)
         except TargetError as error:
             return Decision("reject", "", self.policy.mode, error.reason, agent, identity, "page")
-        if readings.canonical in self.files:
+        if readings.canonical in FILES:
             return Decision("serve", "", Mode.ENFORCE, "", agent, identity, "directive", file=readings.canonical)
-        verdict = strictest(
-            decide(self.policy, self.policy.evidence(agent, identity, reading, request.method, networks))
-            for reading in readings.all
-        )
-        return self._as_decision(verdict, agent, identity)
+        policy = self.policy
+        verdicts: list[Verdict] = []
+        for reading in readings.all:
+            evidence = policy.evidence(agent, identity, reading, request.method, networks, user_agents)
+            verdict = self._verdicts.get(evidence)
+            if verdict is None:
+                verdict = decide(policy, evidence, self._now_s)
+                self._verdicts.keep(evidence, verdict)
+            verdicts.append(verdict)
+        return self._as_decision(strictest(verdicts), agent, identity)
 
     def read(self, request: Request) -> Readings:
         """All readings of the request's target, and of the server's own spelling of it. Raises TargetError."""
@@ -191,6 +302,7 @@ class Guard:
             limit=rule.limit if rule else None,
             labels=verdict.labels,
             observed=tuple(watching.name for watching in verdict.observed),
+            weights=tuple((heavy.name, heavy.weight) for heavy in verdict.weighed),
         )
 
     def admit(self, client: Client, decision: Decision) -> Admission | Future[Admission] | None:
@@ -200,6 +312,17 @@ class Guard:
             return None
         return self.store.take(limit, limit_key(limit, client, decision.agent, self.policy.site.name))
 
+    def temper(self, decision: Decision, admission: Admission) -> Admission:
+        """What the policy makes of an answer that the shared store could not give: `on_store_failure`."""
+        if admission.shared or not self.store.shared:
+            return admission
+        word = self.policy.on_store_failure.get(decision.route_class)
+        if word is None:
+            return admission
+        if word == "open":
+            return Admission(True, admission.remaining, 0.0, False)
+        return CLOSED
+
     def answer(self, decision: Decision, admission: Admission | None, accept: bytes, decision_id: str) -> Reply | None:
         """The guard's own answer, or None to let the request through."""
         if decision.action == "serve":
@@ -208,7 +331,11 @@ class Guard:
             return None
         if decision.action == "reject":
             return self.reject(400, decision_id, decision)
-        return TABLE[decision.action](self.policy.site, decision, admission, accept, decision_id, self.headers)
+        headers = self.headers_of(decision.route_class)
+        if admission is CLOSED:
+            plain = decision._replace(reason="", limit=None)
+            return refuse(self.policy.site, 503, plain, accept, decision_id, headers, admission)
+        return TABLE[decision.action](self.policy.site, decision, admission, accept, decision_id, headers)
 
     def reject(self, status: int, decision_id: str, decision: Decision | None = None) -> Reply:
         """A refusal of what cannot be read; says nothing of the request, nor of what was wrong with it."""
@@ -247,6 +374,8 @@ class Guard:
                     body_bytes,
                     duration_s,
                     admission,
+                    self.policy.version,
+                    request.user_agent,
                 )
             )
 
@@ -255,12 +384,17 @@ class Guard:
     def trace(self, request: Request) -> tuple[tuple[str, tuple[Step, ...]], ...]:
         """Each reading with every rule and why it matched or not, for `guard explain`. Raises TargetError."""
         client, networks, _ = self.stand(request.peer, request.forwarded)
-        agent = self.name_agent(request.user_agent)
+        agent, user_agents = self._name_agent(request.user_agent)
         identity = verify(agent, client.address, self._published)
+        policy = self.policy
         return tuple(
             (
                 reading,
-                trace(self.policy, self.policy.evidence(agent, identity, reading, request.method, networks)),
+                trace(
+                    policy,
+                    policy.evidence(agent, identity, reading, request.method, networks, user_agents),
+                    self.clock(),
+                ),
             )
             for reading in self.read(request).all
         )

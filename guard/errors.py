@@ -20,12 +20,16 @@ class GuardError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault in a file, with its place. Lines and columns count from 1; 0 means the whole file."""
+    """One fault in a file, with its place. Lines and columns count from 1; 0 means the whole file.
+
+    `level` is "error" (the file is refused) or "warning" (it works, but hardly as meant).
+    """
 
     file: str
     line: int
     message: str
     column: int = 0
+    level: str = "error"
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file

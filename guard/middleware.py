@@ -139,7 +139,7 @@ class GuardMiddleware:
 
     def _remember(self, scope: Scope, request: Request, host: bytes | None) -> None:
         """This request passes whoever sends it: the next one like it need not be considered."""
-        if len(request.target) <= MEMO_BYTES and len(request.user_agent) <= MEMO_BYTES:
+        if len(request.target) <= MEMO_BYTES and len(request.user_agent or b"") <= MEMO_BYTES:
             agent = request.user_agent if request.user_agent else dict(scope["headers"]).get(b"user-agent")
             self._passing.keep((scope.get("raw_path"), agent, request.method, request.path, host), True)
 

@@ -78,6 +78,17 @@ CATEGORIES: tuple[str, ...] = (
 ACTIONS: tuple[str, ...] = ("allow", "label", "throttle", "block")
 """What a rule may say in `then:`. All but `label` are final."""
 
+KINDS: dict[str, tuple[RouteClass, ...]] = {
+    "audio": ("media", "manifest"),
+    "artwork": ("artwork",),
+    "lyrics": ("lyrics",),
+    "metadata": ("page", "api", "feed", "search", "embed", "federation"),
+}
+"""Kinds of content that may have preferences of their own, and the route classes that carry them."""
+
+ON_STORE_FAILURE: tuple[str, ...] = ("local", "open", "closed")
+"""When the shared store is away: each worker counts alone, lets everybody through, or refuses."""
+
 
 class Identity(StrEnum):
     """Whether the claim in the User-Agent is true, as far as anybody can know at this moment."""
@@ -105,12 +116,13 @@ class Request(NamedTuple):
     `target` is the path exactly as sent, percent-encoding kept, without query. `user_agent` holds every
     User-Agent line, joined by newlines; `forwarded` the lines of the configured client-address header.
     `peer` is the address at the other end of the socket, or None (unix socket). `path` is a second spelling
-    of the path, for servers that hand over a decoded one which may differ.
+    of the path, for servers that hand over a decoded one which may differ. A `user_agent` of None is not known
+    (a log that lacks it), which is another thing than b"", a request without one.
     """
 
     method: str
     target: bytes
-    user_agent: bytes
+    user_agent: bytes | None
     peer: str | None
     forwarded: tuple[bytes, ...] = ()
     path: str | None = None
@@ -162,6 +174,9 @@ class Agent:
 UNKNOWN_AGENT = Agent("unknown", "", "", "", "unknown", ())
 """No claim that the catalogue knows. Not an exemption, and not an accusation."""
 
+UNTOLD_AGENT = Agent("untold", "", "", "", "unknown", ())
+"""Nobody has told us what the request claimed: rules that ask about it match in neither polarity."""
+
 
 class Browser(NamedTuple):
     """What ua-parser calls the User-Agent: family and major version, "" when it has no name for it."""
@@ -182,6 +197,8 @@ class Limit:
     window_s: float
     burst: int
     key: tuple[str, ...] = ("client",)
+    line: int = field(default=0, compare=False)
+    file: str = field(default="", compare=False)
 
     @property
     def emission_s(self) -> float:
@@ -206,7 +223,8 @@ class Decision(NamedTuple):
     """What is to be done with one request, and why. `action` is what enforcing would do.
 
     Beside the policy's actions there are two of the guard's own: `serve` (a directive file, named in `file`)
-    and `reject` (no safe reading). `observed` names rules on trial that would have acted.
+    and `reject` (no safe reading). `observed` names rules on trial that would have acted; `weights` are the addends
+    of rules that weigh, in their order.
     """
 
     action: str
@@ -220,6 +238,7 @@ class Decision(NamedTuple):
     labels: tuple[str, ...] = ()
     observed: tuple[str, ...] = ()
     file: str = ""
+    weights: tuple[tuple[str, int], ...] = ()
 
 
 class Reply(NamedTuple):
@@ -231,7 +250,7 @@ class Reply(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What happened to one request, for logs and for the live table. Times in seconds."""
+    """What happened to one request, for logs and for the live table. Times in seconds; `version` is the policy's."""
 
     time_s: float
     id: str
@@ -243,6 +262,8 @@ class Record(NamedTuple):
     body_bytes: int
     duration_s: float
     admission: Admission | None
+    version: str = ""
+    user_agent: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,3 +280,4 @@ class Site:
     strip_prefixes: tuple[str, ...] = ()
     sitemap: str = ""
     published_networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()

@@ -1,22 +1,27 @@
 """A policy as a value, and the one function that applies it.
 
-The law: rules are read from top to bottom; the first final match wins; `label` is not final; a rule that only
-observes is noted and passed over, so that trying a rule out cannot switch off another. What no rule matches
-gets the policy's stated default. When a request has several readings, the strictest verdict counts.
+The law: rules are read from top to bottom; the first final match wins; `label` and `weigh` are not final; a rule
+that only observes is noted and passed over, so that trying a rule out cannot switch off another. What no rule
+settles goes to the ladder with the sum of its weights, then to the agents' rows, then to the stated default.
+Directive paths are open to everyone whatever is written. With several readings the strictest verdict counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import ip_address, ip_network
+from math import inf
+from typing import NamedTuple
 
-from guard.classify import PathPatterns
-from guard.conditions import Condition, Evidence, all_hold
-from guard.model import Agent, Identity, Limit, Mode, RouteClass, Site
+from guard.classify import PathPatterns, glob_matches
+from guard.conditions import POSITION, Condition, Evidence, Test, all_hold, leaves
+from guard.errors import Problem
+from guard.model import KINDS, UNTOLD_AGENT, Agent, Identity, Limit, Mode, RouteClass, Site
 
 _SEVERITY = {"allow": 0, "throttle": 1, "block": 2}
+_KIND_OF = {route_class: kind for kind, classes in KINDS.items() for route_class in classes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +30,56 @@ class RoutePatterns:
 
     route_class: RouteClass
     paths: tuple[str, ...]
+    line: int = field(default=0, compare=False)
+    file: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`when` all hold, `then` do. `reason` is said to the client in words; `line` is its place in the file."""
+    """`when` all hold, `then` do. `then` is one of ACTIONS, or "weigh": then `weight` is added and nothing settled.
+
+    `reason` is said to the client in words. In force from `from_s` until before `until_s` (seconds since 1970, UTC).
+    `line` and `file` are its place. Steps of a ladder and agents' rows are rules, too.
+    """
 
     name: str
-    when: tuple[Condition, ...]
+    when: tuple[Test, ...]
     then: str
     mode: Mode = Mode.ENFORCE
     reason: str = ""
     limit: Limit | None = None
     label: str = ""
-    line: int = 0
+    line: int = field(default=0, compare=False)
+    weight: int = 0
+    from_s: float = -inf
+    until_s: float = inf
+    file: str = field(default="", compare=False)
+
+    def in_force(self, now_s: float) -> bool:
+        return self.from_s <= now_s < self.until_s
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A step of a ladder: from a sum of `at` on, what `rule` says."""
+
+    at: int
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """What sums of weights lead to on these route classes (none named: on all). `rungs` rise."""
+
+    route_classes: tuple[RouteClass, ...]
+    rungs: tuple[Rung, ...]
+    line: int = field(default=0, compare=False)
+    file: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request and the decision that the policy's author expects for it."""
+    """A request and the decision that the policy's author expects for it. `at_s` is when, None = now."""
 
     name: str
     path: str
@@ -52,12 +88,80 @@ class Example:
     user_agent: str = ""
     ip: str = "192.0.2.1"
     rule: str = ""
-    line: int = 0
+    line: int = field(default=0, compare=False)
+    labels: tuple[str, ...] | None = None
+    weight: int | None = None
+    at_s: float | None = None
+    file: str = field(default="", compare=False)
+
+
+class RuleIndex:
+    """Which of many rules can match at all: each is filed under one telling condition and under its route classes.
+
+    A rule is filed by the condition that fits the fewest requests; those without a positive one are asked always.
+    The cost of a question is a few look-ups for each word of the evidence, however many rules there are.
+    """
+
+    __slots__ = ("_always", "_facts", "_files", "rules")
+
+    _TELLING = (
+        "agent",
+        "network",
+        "path",
+        "user_agent",
+        "operator",
+        "category",
+        "purpose",
+        "method",
+        "identity",
+    )  # labels are found on the way down, so no rule is filed under them
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
+        self._always: dict[str, list[int]] = {}
+        self._files: dict[tuple[int, str, str], list[int]] = {}
+        facts: set[int] = set()
+        for number, rule in enumerate(self.rules):
+            asked = {test.fact: test for test in rule.when if isinstance(test, Condition) and not test.negated}
+            routes: Iterable[str] = asked["route"].values if "route" in asked else ("",)
+            telling = next((asked[fact] for fact in self._TELLING if fact in asked), None)
+            for route in routes:
+                if telling is None:
+                    self._always.setdefault(route, []).append(number)
+                    continue
+                position = POSITION[telling.fact]
+                facts.add(position)
+                for value in telling.values:
+                    self._files.setdefault((position, value, route), []).append(number)
+        self._facts = tuple(sorted(facts))
+
+    def candidates(self, evidence: Evidence) -> Iterator[Rule]:
+        """The rules that may match, in their order."""
+        route = evidence.route[0]
+        found = [self._always[key] for key in (route, "") if key in self._always]
+        files = self._files
+        for position in self._facts:
+            for word in evidence[position] or ():
+                if (numbers := files.get((position, word, route))) is not None:
+                    found.append(numbers)
+                if (numbers := files.get((position, word, ""))) is not None:
+                    found.append(numbers)
+        rules = self.rules
+        if not found:
+            return iter(())
+        if len(found) == 1:
+            return (rules[number] for number in found[0])
+        return (rules[number] for number in sorted({number for numbers in found for number in numbers}))
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Everything a policy file says, checked. `version` is a short hash of its text."""
+    """Everything a policy file says, checked. `version` is a short hash of all text it was read from.
+
+    `hosts` are those it is for (none named: any), `scopes` the policies of hosts with words of their own; `rows` are
+    the agents' rows, the narrower before the wider; `sources` the files it was read from; `warnings` what is allowed
+    and hardly meant. `kind_preferences` go before `preferences` for KINDS of content.
+    """
 
     site: Site
     mode: Mode
@@ -70,6 +174,16 @@ class Policy:
     examples: tuple[Example, ...] = ()
     version: str = ""
     file: str = ""
+    rows: tuple[Rule, ...] = ()
+    ladder: tuple[Ladder, ...] = ()
+    on_store_failure: Mapping[RouteClass, str] = field(default_factory=dict)
+    kind_preferences: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
+    scopes: tuple[Policy, ...] = ()
+    sources: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+    # -- made once, at the first question ----------------------------------------------------------------
 
     @cached_property
     def route_patterns(self) -> PathPatterns:
@@ -84,26 +198,78 @@ class Policy:
 
     @cached_property
     def rule_patterns(self) -> PathPatterns:
-        return PathPatterns(sorted(self._asked("path")), case_sensitive=self.site.case_sensitive)
+        return PathPatterns(sorted(self.asked("path")), case_sensitive=self.site.case_sensitive)
 
     @cached_property
     def networks(self) -> tuple[tuple[str, object], ...]:
         """The networks that some rule asks about, as written and parsed."""
-        return tuple((text, ip_network(text)) for text in sorted(self._asked("network")))
+        return tuple((text, ip_network(text)) for text in sorted(self.asked("network")))
 
-    def _asked(self, fact: str) -> set[str]:
+    @cached_property
+    def user_agent_globs(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The globs that some rule holds against the whole User-Agent: as written, and in pieces."""
+        return tuple((text, tuple(text.split("*"))) for text in sorted(self.asked("user_agent")))
+
+    @cached_property
+    def index(self) -> RuleIndex:
+        return RuleIndex(self.rules)
+
+    @cached_property
+    def row_index(self) -> RuleIndex:
+        return RuleIndex(self.rows)
+
+    @cached_property
+    def turns(self) -> tuple[float, ...]:
+        """The moments at which some rule begins or ends, in order (seconds since 1970, UTC)."""
+        moments = {moment for rule in (*self.rules, *self.rows) for moment in (rule.from_s, rule.until_s)}
+        return tuple(sorted(moment for moment in moments if -inf < moment < inf))
+
+    @cached_property
+    def _asks_labels(self) -> bool:
+        return bool(self.asked("label"))
+
+    @cached_property
+    def _stated(self) -> Mapping[str, Mapping[str, str]]:
+        return {
+            kind: {**self.preferences, **self.kind_preferences[kind]}
+            if kind in self.kind_preferences
+            else self.preferences
+            for kind in KINDS
+        }
+
+    @cached_property
+    def _rungs(self) -> dict[RouteClass, tuple[Rung, ...]]:
+        return {}
+
+    def asked(self, fact: str) -> set[str]:
+        """Every value that some rule or row compares `fact` with."""
         return {
             value
-            for rule in self.rules
-            for condition in rule.when
+            for rule in (*self.rules, *self.rows)
+            for condition in leaves(rule.when)
             if condition.fact == fact
             for value in condition.values
         }
+
+    # -- questions ---------------------------------------------------------------------------------------
+
+    def stated(self, route_class: RouteClass) -> Mapping[str, str]:
+        """The preferences for what a route class carries: those of its kind before the general ones."""
+        kind = _KIND_OF.get(route_class)
+        return self._stated[kind] if kind else self.preferences
 
     def route_class(self, reading: str) -> RouteClass:
         """The class of one reading: the first pattern in the file that matches, else the stated default."""
         found = self.route_patterns.match(reading)
         return self._route_of[found[0]] if found else self.route_default
+
+    def rungs(self, route_class: RouteClass) -> tuple[Rung, ...]:
+        """The first ladder that is for this route class."""
+        found = self._rungs.get(route_class)
+        if found is None:
+            fitting = (one.rungs for one in self.ladder if not one.route_classes or route_class in one.route_classes)
+            found = self._rungs[route_class] = next(fitting, ())
+        return found
 
     def networks_of(self, address: str) -> tuple[str, ...]:
         """Those of the policy's networks that hold `address` ("" = none do)."""
@@ -112,58 +278,122 @@ class Policy:
         parsed = ip_address(address)
         return tuple(text for text, network in self.networks if parsed in network)  # type: ignore[operator]
 
+    def user_agents_of(self, user_agent: bytes) -> tuple[str, ...]:
+        """Those of the policy's User-Agent globs that fit, in any case."""
+        if not self.user_agent_globs:
+            return ()
+        text = user_agent.decode("latin-1").lower()
+        return tuple(glob for glob, pieces in self.user_agent_globs if _glob_fits(glob, pieces, text))
+
     def evidence(
-        self, agent: Agent, identity: Identity, reading: str, method: str, networks: tuple[str, ...]
+        self,
+        agent: Agent,
+        identity: Identity,
+        reading: str,
+        method: str,
+        networks: tuple[str, ...],
+        user_agents: tuple[str, ...] = (),
     ) -> Evidence:
         """The facts of one reading, in the words that conditions compare."""
         patterns = self.rule_patterns
+        route = (self.route_class(reading),)
+        path = tuple(patterns.patterns[position] for position in patterns.match(reading))
+        if agent is UNTOLD_AGENT:
+            return Evidence(None, None, None, None, None, route, path, (method,), networks, None)
         return Evidence(
-            agent=(agent.name.lower(),),
-            operator=(agent.operator.lower(),),
-            purpose=agent.purposes,
-            category=(agent.category,),
-            identity=(identity.value,),
-            route=(self.route_class(reading),),
-            path=tuple(patterns.patterns[position] for position in patterns.match(reading)),
-            method=(method,),
-            network=networks,
+            (agent.name.lower(),),
+            (agent.operator.lower(),),
+            agent.purposes,
+            (agent.category,),
+            (identity.value,),
+            route,
+            path,
+            (method,),
+            networks,
+            user_agents,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One rule as it met one piece of evidence, for `guard explain`."""
+def _glob_fits(glob: str, pieces: tuple[str, ...], text: str) -> bool:
+    return text == glob if len(pieces) == 1 else glob_matches(pieces, text)
+
+
+class Step(NamedTuple):
+    """One rule as it met one piece of evidence, for `guard explain`. `state` is "", "not yet" or "over"."""
 
     rule: Rule
     matched: bool
     why: tuple[str, ...]
+    state: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the rules say of one reading. `rule` is None for the default. `observed` only would have acted."""
+class Verdict(NamedTuple):
+    """What the rules say of one reading. `rule` is None for the default. `observed` only would have acted.
+
+    `weighed` are the rules whose weights were added.
+    """
 
     action: str
     rule: Rule | None
     labels: tuple[str, ...]
     observed: tuple[Rule, ...]
     route_class: RouteClass
+    weighed: tuple[Rule, ...] = ()
+
+    @property
+    def weight(self) -> int:
+        return sum(rule.weight for rule in self.weighed)
 
 
-def decide(policy: Policy, evidence: Evidence) -> Verdict:
-    """The verdict on one reading. Pure; the cost is the number of rules above the match."""
+def decide(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> Verdict:
+    """The verdict on one reading at a moment (seconds since 1970). Pure."""
     labels: list[str] = []
     observed: list[Rule] = []
-    for rule in policy.rules:
-        if not all_hold(rule.when, evidence):
+    weighed: list[Rule] = []
+    route_class = evidence.route[0]
+    open_to_all = route_class == "directive"
+    trying = policy.mode is Mode.ENFORCE
+    for rule in policy.index.candidates(evidence):
+        if not all_hold(rule.when, evidence) or not rule.from_s <= now_s < rule.until_s:
             continue
-        if rule.then == "label":
+        then = rule.then
+        if then == "label":
             labels.append(rule.label or rule.name)
-        elif rule.mode is Mode.OBSERVE and policy.mode is Mode.ENFORCE:
+            if policy._asks_labels:
+                evidence = evidence._replace(label=_lower(labels))
+        elif open_to_all and then != "allow":
+            continue
+        elif trying and rule.mode is Mode.OBSERVE:
             observed.append(rule)
+        elif then == "weigh":
+            weighed.append(rule)
         else:
-            return Verdict(rule.then, rule, tuple(labels), tuple(observed), evidence.route[0])
-    return Verdict(policy.default, None, tuple(labels), tuple(observed), evidence.route[0])
+            return Verdict(then, rule, tuple(labels), tuple(observed), route_class, tuple(weighed))
+    settled: Rule | None = None
+    if not open_to_all:
+        if weighed:
+            total = sum(rule.weight for rule in weighed)
+            for rung in policy.rungs(route_class):
+                if rung.at <= total:
+                    settled = rung.rule
+        if settled is None and policy.rows:
+            settled = _row(policy, evidence, now_s, observed if trying else None)
+    action = settled.then if settled else ("allow" if open_to_all else policy.default)
+    return Verdict(action, settled, tuple(labels), tuple(observed), route_class, tuple(weighed))
+
+
+def _lower(labels: list[str]) -> tuple[str, ...]:
+    return tuple(label.lower() for label in labels)
+
+
+def _row(policy: Policy, evidence: Evidence, now_s: float, observed: list[Rule] | None) -> Rule | None:
+    """The narrowest row for this agent that is not only on trial; those that are go to `observed`."""
+    for row in policy.row_index.candidates(evidence):
+        if all_hold(row.when, evidence) and row.in_force(now_s):
+            if observed is None or row.mode is not Mode.OBSERVE:
+                return row
+            observed.append(row)
+    return None
 
 
 def strictest(verdicts: Iterable[Verdict]) -> Verdict:
@@ -171,14 +401,32 @@ def strictest(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=lambda verdict: _SEVERITY[verdict.action])
 
 
-def trace(policy: Policy, evidence: Evidence) -> tuple[Step, ...]:
-    """Every rule and why it did or did not match; rules below the match are traced too."""
-    return tuple(
-        Step(
-            rule,
-            all_hold(rule.when, evidence),
-            tuple(condition.explain(evidence) for condition in rule.when if not condition.holds(evidence))
-            or tuple(condition.explain(evidence) for condition in rule.when),
-        )
-        for rule in policy.rules
-    )
+def trace(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> tuple[Step, ...]:
+    """Every rule, step of the ladder and row, and why it did or did not match; those below the match are traced too.
+
+    A step of the ladder matched when the sum reaches it and no higher one.
+    """
+    steps: list[Step] = []
+    labels: list[str] = []
+    total = 0
+    for rule in policy.rules:
+        step = _meet(rule, evidence, now_s)
+        steps.append(step)
+        if step.matched and rule.then == "label":
+            labels.append(rule.label or rule.name)
+            evidence = evidence._replace(label=_lower(labels))
+        elif step.matched and rule.then == "weigh" and (rule.mode is Mode.ENFORCE or policy.mode is Mode.OBSERVE):
+            total += rule.weight
+    rungs = policy.rungs(evidence.route[0])
+    reached = max((rung.at for rung in rungs if rung.at <= total), default=None)
+    for rung in rungs:
+        steps.append(Step(rung.rule, rung.at == reached, (f"the weights add up to {total}, asked for at {rung.at}",)))
+    steps += [_meet(row, evidence, now_s) for row in policy.rows]
+    return tuple(steps)
+
+
+def _meet(rule: Rule, evidence: Evidence, now_s: float) -> Step:
+    state = "" if rule.in_force(now_s) else ("not yet" if now_s < rule.from_s else "over")
+    failed = tuple(test.explain(evidence) for test in rule.when if not test.holds(evidence))
+    why = failed or tuple(test.explain(evidence) for test in rule.when)
+    return Step(rule, not failed and not state, (f"{state}: out of its dates", *why) if state else why, state)

@@ -22,7 +22,12 @@ class Store(Protocol):
     - state for a key is gone by itself once the limit would be full again;
     - `take` never raises and never blocks. It answers at once when it can, else with a future that is
       done within the store's deadline, whatever happens to the server.
+
+    `shared` says whether it counts for the whole fleet; an answer with `shared=False` from such a store was made
+    without it, and the policy's `on_store_failure` has its say.
     """
+
+    shared: bool
 
     def take(self, limit: Limit, key: bytes) -> Admission | Future[Admission]:
         """Ask for one request under `limit` for `key` (any bytes; a store must not keep them readable)."""

@@ -31,6 +31,7 @@ _TITLES = {
     405: "This method is not served here",
     421: "This host is not served here",
     429: "Too many requests for now",
+    503: "Not available for a moment",
 }
 
 
@@ -49,6 +50,8 @@ def refuse(
     own: Headers = (*NO_STORE, (b"x-guard-decision", decision_id.encode()))
     if admission is not None and decision.limit is not None:
         own += rate_headers(decision.limit, admission)
+    elif admission is not None:
+        own += ((b"retry-after", b"%d" % max(1, math.ceil(admission.retry_after_s))),)
     if decision.route_class in _HTML_ROUTES and _prefers_html(accept):
         body = _page(site, title, detail, decision_id, admission).encode()
         own = ((b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", _CSP), *own)
@@ -73,6 +76,8 @@ def rate_headers(limit: Limit, admission: Admission) -> Headers:
 def _why(status: int) -> str:
     if status == 429:
         return "More requests came from here than this site answers in such a short time."
+    if status == 503:
+        return "This site cannot count requests at the moment and answers this kind again in a few seconds."
     if status == 400:
         return "The address or the headers of the request have no single safe meaning."
     return "The site's policy does not allow this client to fetch this address."

@@ -71,8 +71,9 @@ POLICIES = {
         " {name: no, when: {purpose: search}, then: block}",
         site=", published_networks: {Googlebot: [192.0.2.0/24]}",
     ),
-    "directives are closed": policy_of(
-        "{name: no, when: {route: directive}, then: block}", routes="{class: directive, paths: [/robots.txt, /ai.txt]}"
+    "closed but for what it publishes": policy_of(
+        "{name: no, when: {path: /**}, then: block}",
+        routes="{class: directive, paths: [/robots.txt, /ai.txt, /.well-known/security.txt]}",
     ),
 }
 

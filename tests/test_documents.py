@@ -149,11 +149,11 @@ WORDS = re.findall(r"\S+", "no yes on off y n true null ~ 0123 0x1F 1e3 12:30:45
 
 @pytest.mark.parametrize("word", WORDS)
 def test_a_word_stays_the_word_that_was_typed(word: str) -> None:
-    assert read_document(f"country: {word}", "f")[0] == Mapping(((Scalar("country", 1), Scalar(word, 1)),), 1)
+    assert read_document(f"country: {word}", "")[0] == Mapping(((Scalar("country", 1), Scalar(word, 1)),), 1)
 
 
 def test_every_value_remembers_its_line_and_its_quotes() -> None:
-    node, problems = read_document("a: 1\nb:\n  - '5'\n  - c: \"x\"\n", "f")
+    node, problems = read_document("a: 1\nb:\n  - '5'\n  - c: \"x\"\n", "")
     assert problems == []
     assert isinstance(node, Mapping)
     assert node.get("a") == Scalar("1", 1)

@@ -258,7 +258,8 @@ def test_deciding_is_the_first_final_enforced_match_or_the_default(
 
 
 def test_the_facts_are_a_fixed_list() -> None:
-    assert FACTS == ("agent", "operator", "purpose", "category", "identity", "route", "path", "method", "network")
+    who = ("agent", "operator", "purpose", "category", "identity")
+    assert (*who, "route", "path", "method", "network", "user_agent", "label") == FACTS
 
 
 def test_tracing_agrees_with_deciding() -> None:

@@ -47,6 +47,8 @@ def open_store(url: str, *, workers: int = 1, secret: bytes = b"") -> Store:
 class _EmbeddedStore:
     """A shared store that brings its own server: started by `open()`, ended by `close()`."""
 
+    shared = True
+
     def __init__(self, workers: int, secret: bytes) -> None:
         from guard.stores.embedded import EmbeddedValkey
 

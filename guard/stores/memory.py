@@ -67,6 +67,8 @@ class MemoryStore:
     in any window of W, and less than the limit when one worker gets more than its part of the requests.
     """
 
+    shared = False
+
     def __init__(self, clock: Callable[[], float] = time.monotonic, max_keys: int = 100_000, share: int = 1) -> None:
         self.evictions = 0
         self._clock = clock

@@ -109,6 +109,8 @@ class RedisStore:
     from this worker alone, `denied_locally` refusals from memory, `errors` failures of the server, `breaker_open`.
     """
 
+    shared = True
+
     def __init__(
         self,
         url: str,

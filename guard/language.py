@@ -1,0 +1,316 @@
+"""The policy language, version 1, as values: every block, every word in it, and what may stand behind it.
+
+The reader (`load.py`) takes its words from here, the JSON Schema (`schema.py`) is made from here, and the tests hold
+the documentation against it. A new word is one line here, its reading in `load.py` and its entry in the docs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guard.conditions import FACTS
+from guard.model import ACTIONS, CATEGORIES, KINDS, ON_STORE_FAILURE, PURPOSES, ROUTE_CLASSES, Identity, Mode
+
+PREFERENCES = ("train-ai", "ai-use", "search")
+PREFERENCE_WORDS = ("allow", "disallow")
+LIMIT_KEYS = ("client", "prefix", "agent", "operator", "site")
+FINAL_ACTIONS = tuple(action for action in ACTIONS if action != "label")
+ROW_ACTIONS = (*FINAL_ACTIONS, "inherit")
+STEP_ACTIONS = ("throttle", "block")
+DEFAULTS = ("allow", "block")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+MODES = tuple(mode.value for mode in Mode)
+IDENTITIES = tuple(identity.value for identity in Identity)
+UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86400}
+MAX_WEIGHT = 100
+MAX_NESTING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One line of text; `form` is an ECMA-262 regular expression for editors, "" = any."""
+
+    form: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a list of words; with `globs`, also a word with `*` in it."""
+
+    words: tuple[str, ...]
+    globs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A whole number, both ends included."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """`true` or `false`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneOrMany:
+    """A value, or a list of at least `least` values."""
+
+    item: Shape
+    least: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    item: Shape
+    least: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    """A mapping from `key` to `value`."""
+
+    key: Text | Choice
+    value: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """One of several shapes."""
+
+    shapes: tuple[Shape, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class See:
+    """The block of that name, for blocks that stand in themselves."""
+
+    block: str
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A key of a block. `says` is what an editor shows."""
+
+    name: str
+    shape: Shape
+    says: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A mapping with known keys. Of each group in `one_of`, exactly one key must stand; `least` = not empty."""
+
+    name: str
+    words: tuple[Word, ...]
+    one_of: tuple[tuple[str, ...], ...] = ()
+    least: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(word.name for word in self.words)
+
+
+Shape = Text | Choice | Number | Flag | OneOrMany | ListOf | MapOf | Either | See | Block
+
+_NAME = Text(r"^[A-Za-z0-9][A-Za-z0-9 ._'-]{0,79}$")
+_PATH = Text(r"^/[^?#%]*$")
+_LINE = Text()
+_DATE = Text(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9]{2}:?[0-9]{2})?)?$")
+_MODE = Word("mode", Choice(MODES), "observe: decide and log only; enforce: act")
+_REASON = Word("reason", _LINE, "said to the refused, in words")
+_LIMIT_NAME = Word("limit", _NAME, "the limit that throttle asks, one of 'limits'")
+
+SITE = Block(
+    "site",
+    (
+        Word("name", _LINE, "who publishes; stands in robots.txt and on refusals", required=True),
+        Word("hosts", OneOrMany(_LINE), "the hosts that this file is for; *.example.org means all below"),
+        Word("contact", _LINE, "shown on every refusal, best a mailto: or a URL"),
+        Word("trusted_proxies", OneOrMany(_LINE, 0), "networks of the hops in front that are yours"),
+        Word("client_ip_header", Text("^[A-Za-z0-9-]+$"), "the one header that trusted hops write"),
+        Word("trusted_hops", Number(0, 999_999_999), "the client is the N-th address from the right"),
+        Word("trust_unix", Flag(), "believe the header on unix sockets"),
+        Word("case_sensitive", Flag(), "whether /A and /a are different paths"),
+        Word("strip_prefixes", OneOrMany(_PATH), "prefixes that a proxy behind the guard cuts off"),
+        Word("sitemap", _LINE, "written into robots.txt"),
+        Word("published_networks", MapOf(_LINE, OneOrMany(_LINE)), "where agents say they come from"),
+    ),
+)
+
+ROUTE = Block(
+    "route",
+    (
+        Word("class", Choice(ROUTE_CLASSES), "what these URLs are"),
+        Word("paths", OneOrMany(_PATH), "path patterns; * is one segment or a part of one, ** any number"),
+        Word("preset", _LINE, "the routes of a known platform, in this place"),
+        Word("under", Text(r"^/[^?#%*]*$"), "for a preset: the prefix under which the platform lives"),
+    ),
+    one_of=(("class", "preset"),),
+)
+
+_PURPOSE_WORDS = tuple(Word(name, Choice(PREFERENCE_WORDS), "allow or disallow") for name in PREFERENCES)
+KIND = Block("kind", _PURPOSE_WORDS, least=1)
+PREFERENCE_BLOCK = Block(
+    "preferences",
+    (*_PURPOSE_WORDS, *(Word(kind, KIND, f"preferences for {kind} alone") for kind in KINDS)),
+)
+
+LIMIT = Block(
+    "limit",
+    (
+        Word("name", _NAME, "how rules call this limit", required=True),
+        Word("rate", Text("^ *[0-9]{1,9} */ *[a-z]+ *$"), "the pace that may go on for ever: 60/min", required=True),
+        Word("burst", Number(1, 999_999_999), "how many may come at once after a pause"),
+        Word("key", OneOrMany(Choice(LIMIT_KEYS)), "what is counted together"),
+    ),
+)
+
+_WORDS_OF_FACT: dict[str, Shape] = {
+    "agent": _LINE,
+    "operator": _LINE,
+    "purpose": Choice(PURPOSES, globs=True),
+    "category": Choice(CATEGORIES, globs=True),
+    "identity": Choice(IDENTITIES),
+    "route": Choice(ROUTE_CLASSES),
+    "path": _PATH,
+    "method": Choice((*METHODS, *(method.lower() for method in METHODS))),
+    "network": _LINE,
+    "user_agent": _LINE,
+    "label": _NAME,
+}
+_SAYS_OF_FACT = {
+    "agent": "names from the catalogue; * is allowed",
+    "operator": "who runs the agent; * is allowed",
+    "purpose": "what the agent says it fetches for",
+    "category": "what kind of agent it is; ai-* means all that begin so",
+    "identity": "whether the claim is true",
+    "route": "what the URL is",
+    "path": "path patterns",
+    "method": "HTTP methods",
+    "network": "where the client is",
+    "user_agent": "the whole User-Agent, in any case; * is allowed",
+    "label": "what a rule above has noted",
+}
+_TESTS = See("when")
+WHEN = Block(
+    "when",
+    (
+        *(Word(fact, OneOrMany(_WORDS_OF_FACT[fact]), _SAYS_OF_FACT[fact]) for fact in FACTS),
+        Word("not", _TESTS, "none of these may hold"),
+        Word("any", ListOf(_TESTS, 1), "one of these must hold"),
+        Word("all", ListOf(_TESTS, 1), "each of these must hold"),
+    ),
+    least=1,
+)
+
+RULE = Block(
+    "rule",
+    (
+        Word("name", _NAME, "how logs and refusals call this rule", required=True),
+        Word("when", _TESTS, "what the rule applies to: all must hold", required=True),
+        Word("then", Choice(ACTIONS), "what is done; all but label are final"),
+        Word("weigh", Number(-MAX_WEIGHT, MAX_WEIGHT), "added to the sum that the ladder looks at; not final"),
+        _MODE,
+        _REASON,
+        _LIMIT_NAME,
+        Word("label", _NAME, "the word that 'then: label' notes"),
+        Word("from", _DATE, "in force from this day (UTC) or moment"),
+        Word("until", _DATE, "in force to the end of this day (UTC), or before this moment"),
+    ),
+    one_of=(("then", "weigh"),),
+)
+
+AGENT_ROW = Block(
+    "agent row",
+    (
+        Word("then", Choice(ROW_ACTIONS), "what is done, or inherit: as the wider row says", required=True),
+        _LIMIT_NAME,
+        _REASON,
+        _MODE,
+    ),
+)
+ROW = Block(
+    "row",
+    (
+        *AGENT_ROW.words,
+        Word("agents", MapOf(_LINE, Either((Choice(ROW_ACTIONS), AGENT_ROW))), "agents that differ from their row"),
+    ),
+)
+ROWS = MapOf(Choice(CATEGORIES, globs=True), Either((Choice(ROW_ACTIONS), ROW)))
+
+STEP = Block(
+    "step",
+    (
+        Word("at", Number(1, 10_000), "from this sum on", required=True),
+        Word("then", Choice(STEP_ACTIONS), "what is done", required=True),
+        _LIMIT_NAME,
+        _REASON,
+    ),
+)
+LADDER = Block(
+    "ladder",
+    (
+        Word("route", OneOrMany(Choice(ROUTE_CLASSES)), "for these route classes; left out: for all"),
+        Word("steps", ListOf(STEP, 1), "what sums lead to, rising", required=True),
+    ),
+)
+
+ON_FAILURE = Either(
+    (Choice(ON_STORE_FAILURE), MapOf(Choice(ROUTE_CLASSES), Choice(ON_STORE_FAILURE))),
+)
+
+EXAMPLE = Block(
+    "example",
+    (
+        Word("name", _NAME, "what the request is", required=True),
+        Word("path", Text("^/"), "as sent, percent-encoding and all", required=True),
+        Word("method", Choice((*METHODS, *(method.lower() for method in METHODS))), "the method; GET"),
+        Word("user_agent", _LINE, "the User-Agent"),
+        Word("ip", _LINE, "where it comes from"),
+        Word("expect", Choice(FINAL_ACTIONS), "the decision you expect", required=True),
+        Word("rule", _LINE, "the rule that should decide it; 'default' for none"),
+        Word("labels", OneOrMany(_NAME, 0), "what should be noted"),
+        Word("weight", Number(-10_000, 10_000), "what the weights should add up to"),
+        Word("at", _DATE, "the moment at which it comes; left out: now"),
+    ),
+)
+
+_MODE_BLOCK = Word("mode", Choice(MODES), "observe refuses nobody; enforce acts")
+_SHARED = (
+    _MODE_BLOCK,
+    Word("default", Choice(DEFAULTS), "what happens when nothing settles a request"),
+    Word("routes", ListOf(ROUTE), "what a URL is; the first pattern that matches counts"),
+    Word("route_default", Choice(ROUTE_CLASSES), "the class of a path that no pattern names"),
+    Word("preferences", PREFERENCE_BLOCK, "what may be done with what is fetched"),
+    Word("agents", ROWS, "who is dealt with how, where no rule settles it"),
+    Word("limits", ListOf(LIMIT), "paces that rules may ask"),
+    Word("rules", ListOf(RULE), "read from top to bottom; the first final match wins"),
+    Word("ladder", ListOf(LADDER), "what sums of weights lead to"),
+    Word("on_store_failure", ON_FAILURE, "what limits do while the shared store is away"),
+    Word("examples", ListOf(EXAMPLE), "requests with the decision you expect"),
+)
+SCOPE = Block(
+    "scope",
+    (
+        Word("names", OneOrMany(_LINE), "the hosts that this is for", required=True),
+        Word("site", See("partial site"), "what differs from the file's site"),
+        *_SHARED,
+    ),
+)
+PARTIAL_SITE = Block("partial site", tuple(Word(word.name, word.shape, word.says) for word in SITE.words))
+POLICY = Block(
+    "policy",
+    (
+        Word("version", Choice(("1",)), "the edition of this language", required=True),
+        Word("include", OneOrMany(_LINE), "other files whose blocks follow what this file says"),
+        Word("site", SITE, "who publishes, and what stands in front"),
+        Word("hosts", ListOf(SCOPE), "hosts with words of their own"),
+        *_SHARED,
+    ),
+)
+BLOCKS = {block.name: block for block in (WHEN, PARTIAL_SITE)}
+"""The blocks that `See` names."""
