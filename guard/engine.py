@@ -17,7 +17,7 @@ from __future__ import annotations
 import secrets
 import time
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from math import inf
 
@@ -184,6 +184,14 @@ class Guard:
     def headers_of(self, route_class: RouteClass) -> Headers:
         """The directive headers of an answer from this route class; the same object for the same headers."""
         return self._headers.get(route_class, self.headers)
+
+    def stated_at(self, path: str) -> Mapping[str, str]:
+        """The preferences for what stands at `path` (as sent); the general ones when it cannot be read."""
+        try:
+            readings = self.read(Request("GET", path.partition("?")[0].encode("utf-8", "surrogateescape"), b"", None))
+        except TargetError:
+            return self.policy.preferences
+        return self.policy.stated(self.policy.route_class(readings.canonical))
 
     # -- the steps ---------------------------------------------------------------------------------------
 

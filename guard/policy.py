@@ -154,6 +154,35 @@ class RuleIndex:
         return (rules[number] for number in sorted({number for numbers in found for number in numbers}))
 
 
+class NetworkTable:
+    """Which of many networks hold an address: one look-up for each prefix length that occurs."""
+
+    __slots__ = ("_by_length",)
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """`texts` are networks such as 192.0.2.0/24. Raises ValueError on what is none."""
+        self._by_length: dict[tuple[int, int], dict[int, str]] = {}
+        for text in texts:
+            network = ip_network(text)
+            shift = network.max_prefixlen - network.prefixlen
+            filed = self._by_length.setdefault((network.version, shift), {})
+            filed[int(network.network_address) >> shift] = text
+
+    def __bool__(self) -> bool:
+        return bool(self._by_length)
+
+    def holding(self, address: str) -> tuple[str, ...]:
+        """The networks that hold `address`, the narrowest first. Raises ValueError on what is no address."""
+        if not self._by_length:
+            return ()
+        parsed = ip_address(address)
+        number, version = int(parsed), parsed.version
+        found = (filed.get(number >> shift) for (kind, shift), filed in self._by_length.items() if kind == version)
+        return tuple(
+            sorted((text for text in found if text is not None), key=lambda text: -int(text.rpartition("/")[2]))
+        )
+
+
 @dataclass(frozen=True)
 class Policy:
     """Everything a policy file says, checked. `version` is a short hash of all text it was read from.
@@ -201,9 +230,9 @@ class Policy:
         return PathPatterns(sorted(self.asked("path")), case_sensitive=self.site.case_sensitive)
 
     @cached_property
-    def networks(self) -> tuple[tuple[str, object], ...]:
-        """The networks that some rule asks about, as written and parsed."""
-        return tuple((text, ip_network(text)) for text in sorted(self.asked("network")))
+    def networks(self) -> NetworkTable:
+        """The networks that some rule asks about."""
+        return NetworkTable(self.asked("network"))
 
     @cached_property
     def user_agent_globs(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -273,10 +302,7 @@ class Policy:
 
     def networks_of(self, address: str) -> tuple[str, ...]:
         """Those of the policy's networks that hold `address` ("" = none do)."""
-        if not self.networks or not address:
-            return ()
-        parsed = ip_address(address)
-        return tuple(text for text, network in self.networks if parsed in network)  # type: ignore[operator]
+        return self.networks.holding(address) if address else ()
 
     def user_agents_of(self, user_agent: bytes) -> tuple[str, ...]:
         """Those of the policy's User-Agent globs that fit, in any case."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from ipaddress import ip_network
 
 import http_sf
 import pytest
@@ -109,7 +110,9 @@ def test_what_robots_txt_forbids_is_refused_and_what_is_refused_is_forbidden(pol
     for agent in crawlers:
         for address in specimens(policy):
             target = address.partition("?")[0].encode().decode("latin-1").encode("unicode_escape").replace(b"\\x", b"%")
-            decision = guard.consider(Request("GET", target, agent.samples[0].encode(), "192.0.2.1"))[1]
+            known = policy.site.published_networks.get(agent.name.lower(), ("192.0.2.0/24",))
+            home = str(ip_network(known[0])[1])  # robots.txt speaks to the real one
+            decision = guard.consider(Request("GET", target, agent.samples[0].encode(), home))[1]
             if published.can_fetch(f"https://x.example{address}", agent.robots_token) is (decision.action == "block"):
                 differing.append((agent.name, address, decision.action))
     assert differing == []
@@ -421,3 +424,77 @@ def test_a_crawler_of_any_kind_finds_its_name_in_the_file() -> None:
     policy = policy_of("{name: no, when: {category: tool}, then: block}")
     text = render_file("/robots.txt", policy, type(AGENTS)([tool]))
     assert "User-agent: Grabber\n" in text
+
+
+# -- preferences of kinds ------------------------------------------------------------------------------------
+
+KINDS = read_policy(
+    """
+version: 1
+site: {name: Kinds}
+default: allow
+routes:
+  - {class: manifest, paths: ["/hls/**/*.m3u8"]}
+  - {class: media, paths: [/hls/**, /media/**]}
+  - {class: static, paths: [/media/player.js]}
+  - {class: artwork, paths: [/img/**]}
+  - {class: lyrics, paths: [/lyrics/**]}
+preferences:
+  train-ai: allow
+  search: allow
+  audio: {train-ai: disallow, ai-use: disallow}
+  lyrics: {search: disallow}
+"""
+)
+
+
+RESERVED = {
+    "content-usage": "train-ai=n, ai-use=n, search=y",
+    "tdm-reservation": "1",
+    "x-robots-tag": "noai, noimageai",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "stated"),
+    [
+        ("/media/1.mp3", RESERVED),
+        ("/hls/1/index.m3u8", RESERVED),
+        ("/lyrics/1", {"content-usage": "train-ai=y, search=n", "tdm-reservation": "0"}),
+        ("/img/1.jpg", {"content-usage": "train-ai=y, search=y", "tdm-reservation": "0"}),
+        ("/track/1", {"content-usage": "train-ai=y, search=y", "tdm-reservation": "0"}),
+    ],
+)
+def test_each_kind_of_content_says_its_own_word(path: str, stated: dict[str, str]) -> None:
+    guard = Guard(KINDS)
+    decision = guard.consider(Request("GET", path.encode(), b"", "192.0.2.1"))[1]
+    headers = {name.decode(): value.decode() for name, value in guard.headers_of(decision.route_class)}
+    assert headers == stated
+
+
+def test_robots_txt_says_by_path_what_differs() -> None:
+    lines = robots(KINDS).splitlines()
+    assert "Content-Usage: train-ai=y, search=y" in lines
+    assert "Content-Usage: /media/ train-ai=n, ai-use=n, search=y" in lines
+    assert "Content-Usage: /hls/*.m3u8 train-ai=n, ai-use=n, search=y" in lines
+    assert "Content-Usage: /lyrics/ train-ai=y, search=n" in lines
+    assert not [line for line in lines if line.startswith("Content-Usage: /img/")]  # says nothing else than all
+
+
+def test_readers_that_know_no_paths_get_the_strictest_word_on_ai_and_may_still_search() -> None:
+    assert "Content-Signal: search=yes, ai-input=no, ai-train=no" in robots(KINDS).splitlines()
+
+
+def test_tdmrep_reserves_the_audio_and_not_the_pages() -> None:
+    rules = json.loads(render_file("/.well-known/tdmrep.json", KINDS, AGENTS))
+    assert {"location": "/media/", "tdm-reservation": 1} in rules
+    assert rules[-1] == {"location": "/", "tdm-reservation": 0}
+    lengths = [len(rule["location"]) for rule in rules]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_ai_txt_closes_audio_files_and_leaves_pictures_open() -> None:
+    lines = render_file("/ai.txt", KINDS, AGENTS).splitlines()
+    assert "Disallow: *.mp3" in lines
+    assert "Allow: *.jpg" in lines
+    assert lines[-1] == "Disallow: *"  # a stream has no ending

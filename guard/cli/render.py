@@ -8,6 +8,7 @@ import sys
 
 from guard.cli.policies import read_or_complain
 from guard.directives import FILES, render_file, render_headers
+from guard.engine import Guard
 from guard.load import shipped_catalogue
 
 _NAMES = {path.rsplit("/", 1)[-1]: path for path in FILES}
@@ -22,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("policy", metavar="POLICY", help="a policy file, or the name of a shipped one")
     parser.add_argument("what", choices=[*_NAMES, "headers"], help="a directive file, or the headers on every answer")
-    parser.add_argument("--path", default="/", metavar="P", help="for headers: whose answer (the same for all, so far)")
+    parser.add_argument("--path", default="/", metavar="P", help="for headers: whose answer")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 
@@ -31,7 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     if policy is None:
         return 1
     if arguments.what == "headers":
-        headers = {name.decode(): value.decode() for name, value in render_headers(policy.preferences)}
+        stated = Guard(policy).stated_at(arguments.path)
+        headers = {name.decode(): value.decode() for name, value in render_headers(stated)}
         if arguments.json:
             sys.stdout.write(json.dumps({"path": arguments.path, "headers": headers}) + "\n")
         else:

@@ -26,26 +26,39 @@ HEADERS: tuple[tuple[bytes, Callable[[Mapping[str, str]], str]], ...] = (
     (b"tdm-reservation", tdmrep.state),
 )
 
-LINES: tuple[tuple[str, Callable[[Mapping[str, str]], str]], ...] = (
-    ("Content-Signal", content_signal.state),
-    ("Content-Usage", content_usage.state),
-)
-"""Lines that go into every group of robots.txt."""
-
 
 def render_headers(preferences: Mapping[str, str]) -> Headers:
     """The header lines that state `preferences`; an unstated one has no line."""
     return tuple((name, state(preferences).encode()) for name, state in HEADERS if state(preferences))
 
 
-def render_lines(preferences: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(f"{name}: {state(preferences)}" for name, state in LINES if state(preferences))
+def render_lines(policy: Policy) -> tuple[str, ...]:
+    """The lines for every group of robots.txt: one signal for all, usage preferences by path where they differ.
+
+    Content-Signal knows no paths, so about AI it states the strictest of all kinds; search goes by the general word,
+    or reserving the audio would take the pages out of every search engine.
+    """
+    lines: list[str] = []
+    if signal := content_signal.state(_for_all_kinds(policy)):
+        lines.append(f"Content-Signal: {signal}")
+    if usage := content_usage.state(policy.preferences):
+        lines.append(f"Content-Usage: {usage}")
+    for path, preferences in robots.paths_that_differ(policy):
+        lines.append(f"Content-Usage: {path} {content_usage.state(preferences)}")
+    return tuple(lines)
+
+
+def _for_all_kinds(policy: Policy) -> dict[str, str]:
+    found = dict(policy.preferences)
+    for stated in policy.kind_preferences.values():
+        found |= {purpose: word for purpose, word in stated.items() if purpose != "search" and word == "disallow"}
+    return found
 
 
 def render_file(name: str, policy: Policy, catalogue: Catalogue) -> str:
     """The text of one directive file, by its path. Raises KeyError."""
     _, render = FILES[name]
-    return render(policy, catalogue, render_lines(policy.preferences))
+    return render(policy, catalogue, render_lines(policy))
 
 
 def render_files(policy: Policy, catalogue: Catalogue) -> dict[str, Reply]:

@@ -11,10 +11,11 @@ slashes, and nothing tells the end of a path from the end of a glob. In all else
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import product
 from urllib.parse import quote
 
-from guard.classify import Catalogue, PathPatterns
+from guard.classify import Catalogue, PathPatterns, specimen
 from guard.model import UNKNOWN_AGENT, Agent, Identity
 from guard.policy import Policy, decide
 
@@ -29,9 +30,10 @@ def render(policy: Policy, catalogue: Catalogue, lines: tuple[str, ...]) -> str:
         if agent.robots_token and (rules := _rules(policy, agent)) != everyone:
             groups.setdefault(rules, []).append(agent.robots_token)
     out = [f"# {_ascii(policy.site.name)}: what automated clients may fetch, and what for."]
-    if policy.preferences.get("train-ai") == "disallow":
+    if any(stated.get("train-ai") == "disallow" for stated in (policy.preferences, *policy.kind_preferences.values())):
+        what = "of everything here" if policy.preferences.get("train-ai") == "disallow" else "of works here"
         out += [
-            "# The rights holders reserve text and data mining of everything here, in the sense of",
+            f"# The rights holders reserve text and data mining {what}, in the sense of",
             "# Article 4(3) of Directive (EU) 2019/790, as stated below.",
         ]
     if policy.site.contact:
@@ -51,18 +53,38 @@ def _rules(policy: Policy, agent: Agent) -> tuple[str, ...]:
     root_blocked = _blocked(policy, agent, "/-/guard/-")
     patterns = dict.fromkeys(path for entry in policy.routes for path in entry.paths)
     patterns |= dict.fromkeys(policy.rule_patterns.patterns)
-    verdicts = {path: _blocked(policy, agent, _specimen(path)) for path in patterns}
+    verdicts = {path: _blocked(policy, agent, specimen(path)) for path in patterns}
     differing = PathPatterns(
         [path for path, blocked in verdicts.items() if blocked is not root_blocked],
         case_sensitive=policy.site.case_sensitive,
     )
     lines = ["Disallow: /" if root_blocked else "Allow: /"]
     for path, blocked in verdicts.items():
-        if blocked is not root_blocked or differing.match(_reading(policy, _specimen(path))):
+        if blocked is not root_blocked or differing.match(_reading(policy, specimen(path))):
             lines += [f"{'Disallow' if blocked else 'Allow'}: {spelling}" for spelling in spell(path)]
     if root_blocked:
         lines += [f"Allow: {path}" for path in _OPEN]
     return tuple(dict.fromkeys(lines))
+
+
+def paths_that_differ(policy: Policy) -> tuple[tuple[str, Mapping[str, str]], ...]:
+    """Paths in robots spelling whose preferences are not the general ones, and those inside them that are, again.
+
+    The longest match counts for readers, the first in the file for us: what lies inside is said, too.
+    """
+    if not policy.kind_preferences:
+        return ()
+    stated = {path: policy.stated(entry.route_class) for entry in policy.routes for path in entry.paths}
+    differing = [path for path, preferences in stated.items() if preferences != policy.preferences]
+    fallback = policy.stated(policy.route_default)
+    everywhere = fallback != policy.preferences
+    found: dict[str, Mapping[str, str]] = {"/": fallback} if everywhere else {}
+    within = PathPatterns(differing, case_sensitive=policy.site.case_sensitive)
+    for path, preferences in stated.items():
+        if path in differing or everywhere or within.match(_reading(policy, specimen(path))):
+            for spelling in spell(path):
+                found.setdefault(spelling, preferences)
+    return tuple(found.items())
 
 
 def _blocked(policy: Policy, agent: Agent, path: str) -> bool:
@@ -76,11 +98,6 @@ def _blocked(policy: Policy, agent: Agent, path: str) -> bool:
 
 def _reading(policy: Policy, path: str) -> str:
     return path if policy.site.case_sensitive else path.encode().lower().decode()
-
-
-def _specimen(pattern: str) -> str:
-    """A path that falls under `pattern`."""
-    return pattern.replace("**", "x/x").replace("*", "x")
 
 
 def spell(pattern: str) -> tuple[str, ...]:

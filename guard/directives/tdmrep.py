@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from guard.classify import Catalogue
+from guard.directives import robots
 from guard.policy import Policy
 
 
@@ -18,7 +19,12 @@ def state(preferences: Mapping[str, str]) -> str:
 
 
 def render(policy: Policy, catalogue: Catalogue, lines: tuple[str, ...]) -> str:
-    """`/.well-known/tdmrep.json` for the whole site: a JSON array, numbers not strings."""
-    reservation = state(policy.preferences)
-    rules = [{"location": "/", "tdm-reservation": int(reservation)}] if reservation else []
+    """`/.well-known/tdmrep.json`: a JSON array, the longer (more specific) locations first, numbers not strings."""
+    general = state(policy.preferences)
+    said = [(path, state(preferences)) for path, preferences in robots.paths_that_differ(policy) if path != "/"]
+    said = [(path, word) for path, word in said if word and not path.endswith("?")]
+    said.sort(key=lambda pair: -len(pair[0]))
+    fallback = state(policy.stated(policy.route_default)) or general
+    rules = [{"location": path, "tdm-reservation": int(word)} for path, word in said]
+    rules += [{"location": "/", "tdm-reservation": int(fallback)}] if fallback else []
     return json.dumps(rules) + "\n"
