@@ -7,28 +7,35 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
-
-from guard.cli import check, demo, explain, render, serve
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
 
 class Command(NamedTuple):
+    """`module` is the file in this folder; it is loaded only when the command is asked for."""
+
     help: str
-    configure: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+    module: str
+
+    def load(self) -> Any:
+        return import_module(f"guard.cli.{self.module}")
 
 
 COMMANDS: dict[str, Command] = {
-    "serve": Command("stand in front of a platform as a reverse proxy", serve.configure, serve.run),
-    "check": Command("read policies and name every problem in them", check.configure, check.run),
-    "explain": Command("show how one request would be decided, and why", explain.configure, explain.run),
-    "render": Command("print a directive file or the headers of a policy", render.configure, render.run),
-    "demo": Command("run a small music platform with the guard in front", demo.configure, demo.run),
+    "serve": Command("stand in front of a platform as a reverse proxy", "serve"),
+    "check": Command("read policies and name every problem in them", "check"),
+    "test": Command("try a policy's examples, and see which rules have none", "test"),
+    "explain": Command("show how one request would be decided, and why", "explain"),
+    "replay": Command("show what a policy would have done to an access log", "replay"),
+    "render": Command("print a directive file or the headers of a policy", "render"),
+    "robots": Command("turn a robots.txt into rules of a policy", "robots"),
+    "demo": Command("run a small music platform with the guard in front", "demo"),
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line; with `only`, the other commands have their names and no options."""
     from guard import __version__
 
     parser = argparse.ArgumentParser(
@@ -42,16 +49,20 @@ def build_parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=command.help, description=command.help, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        command.configure(sub)
+        if only in (None, name):
+            command.load().configure(sub)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    only = words[0] if words and (words[0] in COMMANDS or words[0].startswith("-")) else None
+    arguments = build_parser(only).parse_args(words)
     try:
-        return COMMANDS[arguments.command].run(arguments)
+        code: int = COMMANDS[arguments.command].load().run(arguments)
     except BrokenPipeError:
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
         return 130
+    return code

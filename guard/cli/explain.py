@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from typing import Any
 
 from guard.classify import name_browser
 from guard.cli.policies import read_or_complain
+from guard.cli.test import read_moment
 from guard.engine import Guard
 from guard.errors import TargetError
 from guard.identify import read_address
-from guard.model import Request
-from guard.policy import Policy
+from guard.model import Decision, Limit, Request
+from guard.policy import Policy, Step
+
+MANY = 30
+"""With more rules than this, those that did not match are left out of the table (not out of --json)."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  guard explain no-ai --path /track/4711 --ua 'GPTBot/1.3'\n"
         "  guard explain policy.yaml --path /media/1.mp3 --ip 10.0.0.1 --header 'X-Forwarded-For: 192.0.2.7' --json\n"
+        "  guard explain policy.yaml --path / --host radio.example --at 2027-01-01\n"
         "\nexit codes: 0 explained, 1 the policy has problems, 2 wrong usage"
     )
     add = parser.add_argument
@@ -29,7 +35,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--ua", default="", metavar="U", help="the User-Agent")
     add("--ip", default="192.0.2.1", metavar="I", help="the address at the other end (default: 192.0.2.1)")
     add("--method", default="GET", metavar="M", help="the method (default: GET)")
+    add("--host", default="", metavar="H", help="the host that is asked, where a policy has several")
+    add("--at", metavar="DATE", help="the moment, for rules with dates (default: now)")
     add("--header", action="append", default=[], metavar="'K: V'", help="a further header; may be given again")
+    add("--all", action="store_true", help="every rule in the table, however many there are")
     add("--json", action="store_true", help="as one JSON object")
 
 
@@ -38,15 +47,18 @@ def run(arguments: argparse.Namespace) -> int:
     if policy is None:
         return 1
     try:
+        at_s = read_moment(arguments.at)
         request = _read_request(policy, arguments)
     except ValueError as error:
         sys.stderr.write(f"guard explain: {error}\n")
         return 2
-    explained = explain(Guard(policy), request)
+    now_s = time.time() if at_s is None else at_s
+    guard = Guard(policy, clock=lambda: now_s).for_host(arguments.host.encode("utf-8", "replace") or None)
+    explained = explain(guard, request)
     if arguments.json:
         sys.stdout.write(json.dumps(explained, ensure_ascii=False) + "\n")
     else:
-        _print(explained)
+        _print(explained, everything=arguments.all)
     return 0
 
 
@@ -72,28 +84,17 @@ def explain(guard: Guard, request: Request) -> dict[str, Any]:
     """The whole walk as plain values, for people and for machines."""
     client, decision = guard.consider(request)
     agent = decision.agent
-    browser = name_browser(request.user_agent)
+    browser = name_browser(request.user_agent or b"")
     try:
         traced = guard.trace(request)
     except TargetError:
         traced = ()
-    final = decision.rule
-    rules: list[dict[str, Any]] = []
-    for reading, steps in traced:
-        for step in steps:
-            rules.append(
-                {
-                    "reading": reading,
-                    "rule": step.rule.name,
-                    "line": step.rule.line,
-                    "matched": step.matched,
-                    "decided": step.matched and step.rule.name == final,
-                    "then": step.rule.then,
-                    "mode": step.rule.mode.value,
-                    "why": list(step.why),
-                }
-            )
+    rules = [_describe(reading, step, decision) for reading, steps in traced for step in steps]
+    policy = guard.policy
+    stated = guard.stated_at(request.target.decode("utf-8", "surrogateescape"))
+    weight = sum(addend for _, addend in decision.weights)
     return {
+        "policy": {"site": policy.site.name, "hosts": list(policy.hosts), "version": policy.version},
         "client": {"address": client.address, "key": client.key.hex(), "prefix": client.prefix.hex()},
         "agent": {
             "name": agent.name,
@@ -106,6 +107,9 @@ def explain(guard: Guard, request: Request) -> dict[str, Any]:
         "route": decision.route_class,
         "readings": [reading for reading, _ in traced],
         "rules": rules,
+        "weights": [{"rule": name, "weight": addend} for name, addend in decision.weights],
+        "weight": weight,
+        "rights": dict(stated),
         "decision": {
             "action": decision.action,
             "rule": decision.rule,
@@ -115,11 +119,40 @@ def explain(guard: Guard, request: Request) -> dict[str, Any]:
             "labels": list(decision.labels),
             "observed": list(decision.observed),
         },
-        "headers": {name.decode(): value.decode() for name, value in guard.headers},
+        "limit": _limit(decision.limit, policy, decision.route_class) if decision.limit else None,
+        "headers": {name.decode(): value.decode() for name, value in guard.headers_of(decision.route_class)},
     }
 
 
-def _print(explained: dict[str, Any]) -> None:
+def _describe(reading: str, step: Step, decision: Decision) -> dict[str, Any]:
+    rule = step.rule
+    return {
+        "reading": reading,
+        "rule": rule.name,
+        "line": rule.line,
+        "file": rule.file,
+        "matched": step.matched,
+        "decided": step.matched and rule.name == decision.rule,
+        "then": f"weigh {rule.weight:+d}" if rule.then == "weigh" else rule.then,
+        "mode": rule.mode.value,
+        "state": step.state,
+        "reason": rule.reason,
+        "why": list(step.why),
+    }
+
+
+def _limit(limit: Limit, policy: Policy, route_class: str) -> dict[str, Any]:
+    return {
+        "name": limit.name,
+        "count": limit.count,
+        "window_s": limit.window_s,
+        "burst": limit.burst,
+        "key": list(limit.key),
+        "on_store_failure": policy.on_store_failure.get(route_class, "local"),
+    }
+
+
+def _print(explained: dict[str, Any], *, everything: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -134,17 +167,27 @@ def _print(explained: dict[str, Any]) -> None:
         facts.add_row("browser", Text(agent["browser"]))
     facts.add_row("identity", explained["identity"])
     facts.add_row("route", explained["route"])
+    rights = ", ".join(f"{purpose}: {word}" for purpose, word in explained["rights"].items())
+    facts.add_row("rights", Text(rights or "nothing stated"))
     facts.add_row("read as", Text("\n".join(explained["readings"]) or "no safe reading"))
     console.print(facts)
+    steps = explained["rules"]
+    shown = steps if everything or len(steps) <= MANY else [step for step in steps if step["matched"] or step["state"]]
     table = Table(title="rules, in order", title_justify="left", expand=False)
     for heading in ("", "rule", "then", "why"):
         table.add_column(heading, overflow="fold")
     several = len(explained["readings"]) > 1
-    for step in explained["rules"]:
+    for step in shown:
         mark = "=>" if step["decided"] else ("yes" if step["matched"] else "-")
         name = f"{step['rule']}\n{step['reading']}" if several else step["rule"]
-        table.add_row(mark, Text(name), step["then"], Text("\n".join(step["why"])))
+        then = step["then"] if step["mode"] == "enforce" else f"{step['then']}\n(observe)"
+        table.add_row(mark, Text(name), Text(then), Text("\n".join(step["why"])))
     console.print(table)
+    if len(shown) < len(steps):
+        console.print(f"{len(steps) - len(shown):,} more did not match (--all shows them)", highlight=False)
+    if explained["weights"]:
+        sums = " ".join(f"{one['weight']:+d} ({one['rule']})" for one in explained["weights"])
+        console.print(Text(f"weights: {sums} = {explained['weight']}"))
     acts = (
         ""
         if decision["mode"] == "enforce" or decision["action"] == "allow"
@@ -152,7 +195,11 @@ def _print(explained: dict[str, Any]) -> None:
     )
     by = f"rule '{decision['rule']}'" if decision["rule"] else "the guard itself"
     console.print(Text(f"decision: {decision['action']} by {by}{acts}", style="bold"))
-    if decision["limit"]:
-        console.print(Text(f"limit: {decision['limit']}"))
+    if (limit := explained["limit"]) is not None:
+        pace = f"{limit['count']} in {limit['window_s']:g} s, burst {limit['burst']}, by {' and '.join(limit['key'])}"
+        console.print(Text(f"limit: {limit['name']} ({pace}; without the store: {limit['on_store_failure']})"))
+    for word in ("labels", "observed"):
+        if decision[word]:
+            console.print(Text(f"{word}: {', '.join(decision[word])}"))
     if decision["reason"]:
         console.print(Text(f"reason: {decision['reason']}"))

@@ -1,0 +1,110 @@
+"""`guard test`: a policy's own examples, and whether each rule has one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from guard.cli.policies import read_or_complain
+from guard.documents import Scalar
+from guard.examples import Trial, try_examples, uncovered
+from guard.nodes import NodeReader
+from guard.policy import Policy
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "examples:\n"
+        "  guard test policy.yaml\n"
+        "  guard test --strict policies/*.yaml\n"
+        "  guard test policy.yaml --at 2027-01-01 --json\n\n"
+        "exit codes: 0 every example came out as expected, 1 one did not (with --strict: or a rule has none),\n"
+        "            2 wrong usage"
+    )
+    add = parser.add_argument
+    add("policies", nargs="+", metavar="POLICY", help="policy files, or names of shipped ones")
+    add("--strict", action="store_true", help="fail when a rule has no example")
+    add("--at", metavar="DATE", help="the moment for examples that name none (default: now)")
+    add("--json", action="store_true", help="as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        now_s = read_moment(arguments.at)
+    except ValueError as error:
+        sys.stderr.write(f"guard test: {error}\n")
+        return 2
+    good = True
+    rows: list[dict[str, Any]] = []
+    for name in arguments.policies:
+        policy = read_or_complain(name, as_json=False)
+        if policy is None:
+            good = False
+            rows.append({"policy": name, "ok": False, "loads": False})
+            continue
+        trials = try_examples(policy, now_s=now_s)
+        left = uncovered(policy, trials)
+        failed = [trial for trial in trials if trial.fault]
+        good = good and not failed and not (arguments.strict and left) and (bool(trials) or not arguments.strict)
+        row = {
+            "policy": name,
+            "ok": not failed,
+            "loads": True,
+            "examples": [_describe(trial) for trial in trials],
+            "rules": _count_rules(policy),
+            "uncovered": [{"rule": rule.name, "file": rule.file, "line": rule.line} for rule in left],
+        }
+        rows.append(row)
+        if not arguments.json:
+            _print(name, trials, row)
+    if arguments.json:
+        sys.stdout.write(json.dumps({"ok": good, "policies": rows}, ensure_ascii=False) + "\n")
+    return 0 if good else 1
+
+
+def read_moment(text: str | None) -> float | None:
+    """Seconds since 1970 of a date as policies write it, None for none. Raises ValueError in words."""
+    if text is None:
+        return None
+    reader = NodeReader("")
+    moment = reader.moment(Scalar(text, 0), "")
+    if moment is None:
+        raise ValueError(reader.problems[0].message)
+    return moment
+
+
+def _count_rules(policy: Policy) -> int:
+    shared: dict[object, None] = {}
+    for one in (policy, *policy.scopes):
+        rungs = (rung.rule for ladder in one.ladder for rung in ladder.rungs)
+        shared |= dict.fromkeys((*one.rules, *rungs, *one.rows))
+    return len(shared)
+
+
+def _describe(trial: Trial) -> dict[str, Any]:
+    example, decision = trial.example, trial.decision
+    return {
+        "name": example.name,
+        "line": example.line,
+        "ok": not trial.fault,
+        "expected": example.expect,
+        "action": decision.action,
+        "rule": decision.rule,
+        "agent": decision.agent.name,
+        "route": decision.route_class,
+        "fault": trial.fault,
+    }
+
+
+def _print(name: str, trials: tuple[Trial, ...], row: dict[str, Any]) -> None:
+    for trial in trials:
+        if trial.fault:
+            sys.stdout.write(f"FAILED  {trial.problem}\n")
+    for rule in row["uncovered"]:
+        sys.stdout.write(f"no example  {rule['file']}:{rule['line']}: rule '{rule['rule']}'\n")
+    passed = sum(not trial.fault for trial in trials)
+    covered = row["rules"] - len(row["uncovered"])
+    sys.stdout.write(f"{name}: {passed} of {len(trials)} examples as expected, ")
+    sys.stdout.write(f"{covered} of {row['rules']} rules have one\n")
