@@ -6,7 +6,7 @@ the documentation against it. A new word is one line here, its reading in `load.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from guard.conditions import FACTS
 from guard.model import ACTIONS, CATEGORIES, KINDS, ON_STORE_FAILURE, PURPOSES, ROUTE_CLASSES, Identity, Mode
@@ -109,9 +109,10 @@ class Block:
     one_of: tuple[tuple[str, ...], ...] = ()
     least: int = 0
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(word.name for word in self.words)
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(word.name for word in self.words))
 
 
 Shape = Text | Choice | Number | Flag | OneOrMany | ListOf | MapOf | Either | See | Block

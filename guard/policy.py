@@ -254,6 +254,14 @@ class Policy:
         return tuple(sorted(moment for moment in moments if -inf < moment < inf))
 
     @cached_property
+    def _asked(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for rule in (*self.rules, *self.rows):
+            for condition in leaves(rule.when):
+                found.setdefault(condition.fact, set()).update(condition.values)
+        return found
+
+    @cached_property
     def _asks_labels(self) -> bool:
         return bool(self.asked("label"))
 
@@ -272,13 +280,7 @@ class Policy:
 
     def asked(self, fact: str) -> set[str]:
         """Every value that some rule or row compares `fact` with."""
-        return {
-            value
-            for rule in (*self.rules, *self.rows)
-            for condition in leaves(rule.when)
-            if condition.fact == fact
-            for value in condition.values
-        }
+        return set(self._asked.get(fact, ()))
 
     # -- questions ---------------------------------------------------------------------------------------
 

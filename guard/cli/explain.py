@@ -14,7 +14,7 @@ from guard.cli.test import read_moment
 from guard.engine import Guard
 from guard.errors import TargetError
 from guard.identify import read_address
-from guard.model import Decision, Limit, Request
+from guard.model import Browser, Decision, Limit, Request
 from guard.policy import Policy, Step
 
 MANY = 30
@@ -84,7 +84,9 @@ def explain(guard: Guard, request: Request) -> dict[str, Any]:
     """The whole walk as plain values, for people and for machines."""
     client, decision = guard.consider(request)
     agent = decision.agent
-    browser = name_browser(request.user_agent or b"")
+    # ua-parser takes a quarter of a second to get ready: only who looks like a browser or like nobody is worth it.
+    plain = agent.category in ("browser", "unknown") and request.user_agent
+    browser = name_browser(request.user_agent or b"") if plain else Browser("", "")
     try:
         traced = guard.trace(request)
     except TargetError:
