@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import ua_parser
-
 from guard.documents import Mapping, Node, Scalar, Sequence, read_document
 from guard.errors import CatalogueError, Problem
 from guard.model import CATEGORIES, PURPOSES, UNKNOWN_AGENT, Agent, Browser, Verification
@@ -95,6 +93,13 @@ class Catalogue:
 
     def find(self, user_agent: bytes) -> Agent:
         """The agent that `user_agent` claims to be (all header lines, joined by newlines)."""
+        claimed = self.claimed(user_agent)
+        if claimed is not None:
+            return claimed
+        return BROWSER_AGENT if _looks_like_browser(user_agent) else UNKNOWN_AGENT
+
+    def claimed(self, user_agent: bytes) -> Agent | None:
+        """The entry that has a token in `user_agent`; None when none has, be it a browser or unknown."""
         if len(user_agent) > MAX_USER_AGENT_BYTES:  # no text in front may hide a token at the end
             half = MAX_USER_AGENT_BYTES // 2
             user_agent = user_agent[:half] + b"\n" + user_agent[-half:]
@@ -107,9 +112,7 @@ class Catalogue:
         for token in self._tokens(cut_addresses(text)):
             if best is None or token.rank < best.rank:
                 best = token
-        if best is not None:
-            return best.agent
-        return BROWSER_AGENT if _looks_like_browser(user_agent) else UNKNOWN_AGENT
+        return best.agent if best is not None else None
 
     def _tokens(self, text: str) -> Iterator[_Token]:
         """Every token in `text`; of several that start with the same word, the longest (AI2Bot-Dolma, not AI2Bot)."""
@@ -164,6 +167,8 @@ def warm() -> None:
 @lru_cache(maxsize=2048)
 def name_browser(user_agent: bytes) -> Browser:
     """Family and major version as ua-parser names them (its native resolver); empty when it has none."""
+    import ua_parser  # a tenth of a second, for those who ask
+
     found = ua_parser.parse_user_agent(user_agent[:512].decode("latin-1"))
     if found is None or found.family == "Other":
         return Browser("", "")
@@ -252,6 +257,11 @@ def glob_matches(pieces: tuple[str, ...], text: str) -> bool:
             return False
         at += len(piece)
     return True
+
+
+def specimen(pattern: str) -> str:
+    """A path that falls under `pattern`."""
+    return pattern.replace("**", "x/x").replace("*", "x")
 
 
 # -- the catalogue's files ---------------------------------------------------------------------------------

@@ -14,12 +14,12 @@ No clock, network or chance here but those handed in; the edges (`middleware.py`
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
-from asyncio import Future
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from math import inf
+from typing import TYPE_CHECKING
 
 from guard.actions import TABLE
 from guard.classify import Catalogue
@@ -53,6 +53,9 @@ from guard.replies import refuse
 from guard.stores.memory import MemoryStore
 from guard.verify import read_published, verify
 
+if TYPE_CHECKING:
+    from asyncio import Future
+
 MEMO_BYTES = 1024
 """Longer targets and User-Agents are decided anew each time: a table of them would be an attacker's to fill."""
 
@@ -67,7 +70,7 @@ Standing = tuple[Client, tuple[str, ...], tuple[str, ...]]
 
 
 def _new_id() -> str:
-    return secrets.token_hex(6)
+    return os.urandom(6).hex()
 
 
 class Guard:

