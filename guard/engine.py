@@ -266,10 +266,17 @@ class Guard:
         self._decisions = Memo(self._decisions.capacity)
         self._verdicts = Memo(self._verdicts.capacity)
 
-    def _decide(self, request: Request, networks: tuple[str, ...]) -> Decision:
+    def decide_as(self, request: Request, identity: Identity) -> Decision:
+        """The decision as if `identity` were known of who asks: for examples, nothing is remembered."""
+        if self.dated:
+            self._turn()
+        return self._decide(request, self.stand(request.peer, request.forwarded)[1], identity)
+
+    def _decide(self, request: Request, networks: tuple[str, ...], identity: Identity | None = None) -> Decision:
         agent, user_agents = self._name_agent(request.user_agent)
-        address = self.client(request).address if self._published else ""
-        identity = verify(agent, address, self._published)
+        if identity is None:
+            address = self.client(request).address if self._published else ""
+            identity = verify(agent, address, self._published)
         try:
             readings = self.read(request)
         except TargetError as error:

@@ -79,7 +79,8 @@ class Ladder:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request and the decision that the policy's author expects for it. `at_s` is when, None = now."""
+    """A request and the decision that the policy's author expects for it. `at_s` is when, None = now; `identity` is
+    taken as known, None = what the policy's networks say."""
 
     name: str
     path: str
@@ -92,6 +93,7 @@ class Example:
     labels: tuple[str, ...] | None = None
     weight: int | None = None
     at_s: float | None = None
+    identity: Identity | None = None
     file: str = field(default="", compare=False)
 
 
