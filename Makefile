@@ -26,7 +26,7 @@ install: $(STAMP)
 
 # What the tests speak with besides Python packages: a browser, curl, and Debian's Redis.
 tools:
-	@sh tests/tools.sh chromium:chromium curl:curl openssl:openssl redis-server:redis-server
+	@sh tests/tools.sh chromium:chromium curl:curl openssl:openssl redis-server:redis-server nginx:nginx-light
 
 demo: $(STAMP)
 	$(BIN)/guard demo $(if $(ONCE),--once)

@@ -1,7 +1,7 @@
 """What happened, one JSON object a line: for logs, and for whoever reads them.
 
-The law: each line is one whole object in ASCII, written at once; no query, no full address, no header value but the
-path stands in it; fields are cut to length.
+The law: each line is one whole object in ASCII, written at once; no query and no full address stands in it, and of the
+headers only the User-Agent, so that a log can be decided again; fields are cut to length.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from guard.model import Record
 from guard.protocols import Recorder
 
 MAX_PATH_CHARS = 1024
+MAX_USER_AGENT_BYTES = 256
 
 
 def json_lines(stream: TextIO, *, refusals_only: bool = True) -> Recorder:
@@ -59,6 +60,12 @@ def describe(record: Record, neighbourhood: str) -> dict[str, object]:
         "bytes": record.body_bytes,
         "seconds": round(record.duration_s, 4),
     }
+    if record.user_agent is not None:
+        line["user_agent"] = record.user_agent[:MAX_USER_AGENT_BYTES].decode("latin-1")
+    if record.version:
+        line["version"] = record.version
+    if decision.weights:
+        line["weight"] = sum(addend for _, addend in decision.weights)
     if decision.labels:
         line["labels"] = list(decision.labels)
     if decision.observed:
