@@ -121,16 +121,17 @@ class Guard:
         self._agents: Memo[bytes | None, tuple[Agent, tuple[str, ...]]] = Memo(4_096)
         self._decisions: Memo[tuple[object, ...], Decision] = Memo(8_192)
         self._verdicts: Memo[Evidence, Verdict] = Memo(4_096)
-        self._hosts: dict[bytes, Guard] = {}
-        self._wild: list[tuple[bytes, Guard]] = []
-        self._spelt: Memo[bytes, Guard] = Memo(1_024)
+        self._hosts: dict[bytes, int] = {}
+        self._wild: list[tuple[bytes, int]] = []
+        self._spelt: Memo[bytes, int] = Memo(1_024)
         self.scopes = self._add_scopes(rendered)
         self.several = bool(policy.scopes)
 
     def _add_scopes(self, rendered: Rendered | None) -> tuple[Guard, ...]:
-        """A guard for each scope of the policy, in their order."""
-        own = self.policy.hosts if self.policy.scopes else ()
-        guards = [(own, self)]
+        """A guard for each scope of the policy, in their order. Hosts are filed by its number; ours is 0, so that no
+        guard holds itself and the last one to let go of it frees it."""
+        guards: list[Guard] = []
+        hosts = [(host, 0) for host in (self.policy.hosts if self.policy.scopes else ())]
         for number, scope in enumerate(self.policy.scopes, 1):
             guard = Guard(
                 scope,
@@ -141,28 +142,28 @@ class Guard:
                 new_id=self.new_id,
                 rendered=rendered[number : number + 1] if rendered else None,
             )
-            guards.append((scope.hosts, guard))
-        for hosts, guard in guards:
-            for host in hosts:
-                if host.startswith("*."):
-                    self._wild.append((host[1:].encode(), guard))
-                else:
-                    self._hosts[host.encode()] = guard
+            guards.append(guard)
+            hosts += [(host, number) for host in scope.hosts]
+        for host, number in hosts:
+            if host.startswith("*."):
+                self._wild.append((host[1:].encode(), number))
+            else:
+                self._hosts[host.encode()] = number
         self._wild.sort(key=lambda pair: -len(pair[0]))  # the longest, which is the narrowest, first
-        return tuple(guard for _, guard in guards[1:])
+        return tuple(guards)
 
     def for_host(self, host: bytes | None) -> Guard:
         """The guard of a Host header's value: one that names it, else the longest `*.` above it, else this one."""
         if not self.several or host is None:
             return self
-        guard = self._spelt.young.get(host) or self._spelt.get(host)
-        if guard is None:
-            guard = self._find_host(host)
+        number = self._spelt.get(host)
+        if number is None:
+            number = self._find_host(host)
             if len(host) <= 255:
-                self._spelt.keep(host, guard)
-        return guard
+                self._spelt.keep(host, number)
+        return self.scopes[number - 1] if number else self
 
-    def _find_host(self, host: bytes) -> Guard:
+    def _find_host(self, host: bytes) -> int:
         name = host.lower()
         if not name.endswith(b"]"):
             before, colon, port = name.rpartition(b":")
@@ -172,7 +173,7 @@ class Guard:
         exact = self._hosts.get(name)
         if exact is not None:
             return exact
-        return next((guard for suffix, guard in self._wild if name.endswith(suffix)), self)
+        return next((number for suffix, number in self._wild if name.endswith(suffix)), 0)
 
     @cached_property
     def files(self) -> dict[str, Reply]:

@@ -43,8 +43,8 @@ def test_check_names_every_problem_with_line_and_suggestion(tmp_path: Path) -> N
     said = guard("check", str(file))
     assert said.returncode == 1
     lines = said.stderr.splitlines()
-    assert lines[0] == f"{file}:7: rule 'x': unknown action 'blok', did you mean 'block'?"
-    assert lines[1] == f"{file}:9: rule 'y': when: unknown key 'rute', did you mean 'route'?"
+    assert lines[0] == f"{file}:7: error: rule 'x': unknown action 'blok', did you mean 'block'?"
+    assert lines[1] == f"{file}:9: error: rule 'y': when: unknown key 'rute', did you mean 'route'?"
     assert len(lines) == 2
 
 
@@ -53,22 +53,67 @@ def test_check_speaks_json(tmp_path: Path) -> None:
     file.write_text(TWO_MISTAKES)
     answer = json.loads(guard("check", "--json", str(file), "no-ai").stdout)
     assert answer["ok"] is False
-    assert [problem["line"] for problem in answer["problems"]] == [7, 9]
-    assert json.loads(guard("check", "--json", "no-ai").stdout) == {"ok": True, "problems": []}
+    found = [(problem["file"], problem["line"], problem["level"]) for problem in answer["problems"]]
+    assert found == [(str(file), 7, "error"), (str(file), 9, "error"), (found[2][0], 0, "warning")]
+    file.write_text(FINE)
+    assert json.loads(guard("check", "--json", str(file)).stdout) == {"ok": True, "problems": []}
+
+
+FINE = """\
+version: 1
+site: {name: t, contact: "mailto:a@b.example"}
+default: allow
+rules:
+- {name: no AI, when: {category: "ai-*"}, then: block, reason: No AI here.}
+"""
+
+
+def test_check_warns_of_what_is_hardly_meant_and_fails_for_it_only_when_strict(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(FINE + "- {name: GPTBot, when: {agent: GPTBot}, then: block, reason: Nor this.}\n")
+    said = guard("check", str(file))
+    assert said.returncode == 0
+    assert said.stdout.startswith(f"{file}: usable, 1 warning (2 rules, 0 limits, 0 examples, mode enforce, version ")
+    assert said.stderr == (
+        f"{file}:6: warning: rule 'GPTBot' is never reached: rule 'no AI' (line 5) settles all that it fits; "
+        "put it above that rule, or take it out\n"
+    )
+    assert guard("check", "--strict", str(file)).returncode == 1
+    file.write_text(FINE)
+    said = guard("check", "--strict", str(file))
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout.startswith(f"{file}: fine (")
+
+
+def test_check_names_the_listener_whom_a_limit_or_a_rule_would_stop(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    routes = "routes: [{class: media, paths: [/media/**]}]\n"
+    slow = "- {name: slow, when: {route: media}, then: throttle, limit: l}\n"
+    file.write_text(FINE.replace("rules:", routes + "limits: [{name: l, rate: 1/s, burst: 5}]\nrules:") + slow)
+    said = guard("check", str(file))
+    assert said.returncode == 1
+    assert f"{file}:5: error: limit 'l': 1/s with burst 5 would stop the listener 'mpv' (" in said.stderr
+    file.write_text(FINE.replace("rules:", routes + "rules:") + slow.replace("throttle, limit: l", "block, reason: r"))
+    said = guard("check", str(file))
+    assert said.returncode == 0
+    assert f"{file}:7: warning: rule 'slow': refuses the listener 'Chrome on a desktop' on /media/x/x" in said.stderr
 
 
 def test_check_tells_when_an_example_comes_out_otherwise(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
-    examples = "examples:\n  - {name: a listener, path: /x, expect: block}\n"
-    file.write_text(f"version: 1\nsite: {{name: t}}\ndefault: allow\n{examples}")
+    file.write_text(f"{FINE}examples:\n- {{name: a listener, path: /x, expect: block}}\n")
     said = guard("check", str(file))
     assert said.returncode == 1
-    assert said.stderr == f"{file}:5: example 'a listener': expected block, decided allow (rule 'default')\n"
+    assert said.stderr == f"{file}:7: error: example 'a listener': expected block, decided allow (rule 'default')\n"
+    assert said.stdout == ""
 
 
 def test_check_of_a_file_that_is_not_there() -> None:
     said = guard("check", "/nowhere/policy.yaml")
-    assert (said.returncode, said.stderr) == (1, "/nowhere/policy.yaml: cannot be read: No such file or directory\n")
+    assert (said.returncode, said.stderr) == (
+        1,
+        "/nowhere/policy.yaml: error: cannot be read: No such file or directory\n",
+    )
 
 
 def test_explain_gives_the_whole_walk_as_json() -> None:

@@ -1,25 +1,30 @@
-"""`guard check`: every problem of every policy, and whether its examples come out as they say."""
+"""`guard check`: every problem of every policy, what is hardly meant, and whether its examples come out as they say."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import time
 
 from guard.cli.policies import find_policy
-from guard.engine import Guard
 from guard.errors import CatalogueError, PolicyError, Problem
-from guard.load import load_policy
-from guard.model import Request
+from guard.examples import try_examples
+from guard.lint import lint
+from guard.listeners import check_blocks
+from guard.load import load_policy, shipped_catalogue
 from guard.policy import Policy
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "examples:\n  guard check policy.yaml\n  guard check --json policies/*.yaml\n  guard check no-ai\n\n"
-        "exit codes: 0 all fine, 1 problems were found, 2 wrong usage"
+        "examples:\n  guard check policy.yaml\n  guard check --strict policy.yaml\n"
+        "  guard check --json policies/*.yaml\n  guard check no-ai\n\n"
+        "An error means that the guard will not use the file; a warning, that it hardly does what was meant.\n\n"
+        "exit codes: 0 no error, 1 errors were found (with --strict: or warnings), 2 wrong usage"
     )
     parser.add_argument("policies", nargs="+", metavar="FILE", help="policy files, or names of shipped policies")
+    parser.add_argument("--strict", action="store_true", help="exit 1 on warnings, too")
     parser.add_argument("--json", action="store_true", help="problems as one JSON object")
 
 
@@ -27,41 +32,50 @@ def run(arguments: argparse.Namespace) -> int:
     problems: list[Problem] = []
     lines: list[str] = []
     for name in arguments.policies:
-        try:
-            policy = load_policy(find_policy(name))
-        except (PolicyError, CatalogueError) as error:
-            problems += error.problems
-        except OSError as error:
-            problems.append(Problem(name, 0, f"cannot be read: {error.strerror}"))
-        else:
-            found = try_examples(policy)
-            problems += found
-            if not found:
-                lines.append(
-                    f"{name}: fine ({len(policy.rules)} rules, {len(policy.limits)} limits, "
-                    f"{len(policy.examples)} examples, mode {policy.mode.value}, version {policy.version})"
-                )
+        found, policy = examine(name, time.time())
+        problems += found
+        if policy is not None and not any(one.level == "error" for one in found):
+            lines.append(f"{name}: {_verdict(len(found))} ({_describe(policy)})")
+    problems = list(dict.fromkeys(problems))  # several files may include one
+    good = not problems if arguments.strict else not any(one.level == "error" for one in problems)
     if arguments.json:
-        rows = [{"file": one.file, "line": one.line, "message": one.message} for one in problems]
-        sys.stdout.write(json.dumps({"ok": not problems, "problems": rows}) + "\n")
+        rows = [{"file": one.file, "line": one.line, "level": one.level, "message": one.message} for one in problems]
+        sys.stdout.write(json.dumps({"ok": good, "problems": rows}) + "\n")
     else:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
-        sys.stderr.write("".join(f"{problem}\n" for problem in problems))
-    return 1 if problems else 0
+        sys.stderr.write("".join(f"{say(problem)}\n" for problem in problems))
+    return 0 if good else 1
 
 
-def try_examples(policy: Policy) -> list[Problem]:
-    """The examples that are decided otherwise than their author expects."""
-    guard = Guard(policy)
-    problems: list[Problem] = []
-    for example in policy.examples:
-        target = example.path.partition("?")[0].encode("utf-8")
-        _, decision = guard.consider(Request(example.method, target, example.user_agent.encode("utf-8"), example.ip))
-        if decision.action != example.expect:
-            message = f"expected {example.expect}, decided {decision.action} (rule '{decision.rule}')"
-        elif example.rule and decision.rule != example.rule:
-            message = f"expected rule '{example.rule}', decided by rule '{decision.rule}'"
-        else:
-            continue
-        problems.append(Problem(policy.file, example.line, f"example '{example.name}': {message}"))
-    return problems
+def examine(name: str, now_s: float) -> tuple[list[Problem], Policy | None]:
+    """Everything there is to say of one policy, and the policy, None when it cannot be used. `now_s`: since 1970."""
+    try:
+        policy = load_policy(find_policy(name))
+    except (PolicyError, CatalogueError) as error:
+        return list(error.problems), None
+    except OSError as error:
+        return [Problem(name, 0, f"cannot be read: {error.strerror}")], None
+    catalogue = shipped_catalogue()
+    found = [*policy.warnings, *lint(policy, catalogue, now_s)]
+    for one in (policy, *policy.scopes):
+        found += check_blocks(one, catalogue, now_s)
+    found += [trial.problem for trial in try_examples(policy, now_s=now_s) if trial.fault]
+    found.sort(key=lambda one: (one.file != policy.file, one.file, one.line))
+    return list(dict.fromkeys(found)), policy
+
+
+def say(problem: Problem) -> str:
+    """`FILE:LINE: level: message`, as editors and compilers write it."""
+    place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+    return f"{place}: {problem.level}: {problem.message}"
+
+
+def _verdict(warnings: int) -> str:
+    return f"usable, {warnings} warning{'s' if warnings > 1 else ''}" if warnings else "fine"
+
+
+def _describe(policy: Policy) -> str:
+    return (
+        f"{len(policy.rules)} rules, {len(policy.limits)} limits, {len(policy.examples)} examples, "
+        f"mode {policy.mode.value}, version {policy.version}"
+    )
