@@ -2,14 +2,17 @@
 
 The law: `http` and `websocket` scopes are judged, `lifespan` passes, anything else is refused. The decision is
 made from the scope's own bytes, never from a rebuilt URL or from the router. Streaming is untouched: messages
-pass one by one, and only response heads are added to.
+pass one by one, and only response heads are added to. A request keeps the policy it began with to its end.
 
 Source: ASGI HTTP and WebSocket message format 2.5, with the WebSocket Denial Response extension.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +22,9 @@ from guard.directives import content_usage
 from guard.engine import MEMO_BYTES, Guard
 from guard.hosts import is_host
 from guard.memo import Memo
-from guard.model import Admission, Decision, Headers, Reply, Request
+from guard.model import Admission, Decision, Headers, Reply, Request, RouteClass
+from guard.policy import Policy
+from guard.watch import PolicyFile, Swap, carry_on, files_of, succeed, tell
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -31,20 +36,71 @@ _log = logging.getLogger("guard.middleware")
 _DONE = "guard.done"
 
 
-class GuardMiddleware:
-    """`GuardMiddleware(app, guard)`: wrap the whole application, outside of every other middleware."""
+Stated = tuple[frozenset[bytes], list[tuple[bytes, bytes]]]
+"""The names of the directive headers of an answer, and the headers themselves."""
 
-    def __init__(self, app: App, guard: Guard) -> None:
+
+class _Terms:
+    """One version of the policy as requests meet it: its guard, and what is remembered of its decisions."""
+
+    __slots__ = ("_stated", "guard", "hurried", "passing", "several")
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self.several = guard.several
+        self.hurried = guard.record is None and (guard.several or _may_hurry(guard))
+        self.passing: Memo[tuple[object, ...], Stated] = Memo(8_192)  # requests that are known to pass
+        self._stated: dict[Headers, Stated] = {}
+
+    def stated(self, guard: Guard, route_class: RouteClass) -> Stated:
+        """What goes on answers of this class, by this version's guard for the host that was asked."""
+        headers = guard.headers_of(route_class)
+        stated = self._stated.get(headers)
+        if stated is None:
+            stated = self._stated[headers] = (frozenset(name for name, _ in headers), list(headers))
+        return stated
+
+
+def _may_hurry(guard: Guard) -> bool:
+    """May a request be let pass because one like it was, whoever sends it and whenever?"""
+    return guard.record is None and not guard.asks_where and not guard.dated
+
+
+class GuardMiddleware:
+    """`GuardMiddleware(app, guard)`: wrap the whole application, outside of every other middleware.
+
+    `middleware.guard = other` puts another guard in force between two requests. With `reload=True` the guard's policy
+    file and all that it includes are looked at every 1.5 seconds, from the application's start (its first request,
+    where there is no lifespan) to its shutdown; what has changed is read in a thread and put in force when it is whole
+    and right, and otherwise logged (`guard.watch`) while the last good policy stays. Each server process looks for
+    itself. `adapt` is done to every policy that is read: what you have changed in the first one after loading it must
+    stand there, or it is lost at the first reload. Raises ValueError when the policy did not come from a file.
+    """
+
+    def __init__(
+        self, app: App, guard: Guard, *, reload: bool = False, adapt: Callable[[Policy], Policy] | None = None
+    ) -> None:
         self.app = app
         self.guard = guard
-        self._header = guard.trusted.header if guard.trusted.networks or guard.trusted.trust_unix else b""
-        self._ours = frozenset(name for name, _ in guard.headers)
-        self._added = list(guard.headers)
-        self._hurried = guard.record is None and not guard.asks_where
-        self._passing: Memo[tuple[object, ...], bool] = Memo(8_192)
+        self.file: PolicyFile | None = None
+        if reload:
+            self.file = PolicyFile(files_of(guard.policy), guard.policy, adapt=adapt, catalogue=guard.catalogue)
+        self._following: asyncio.Task[None] | None = None
         self._warned = False
         self._store_open = False
         warm()
+
+    @property
+    def guard(self) -> Guard:
+        """The guard in force."""
+        return self._terms.guard
+
+    @guard.setter
+    def guard(self, guard: Guard) -> None:
+        # Requests under way hold the terms they began with; what was remembered for those goes with them.
+        self._terms = terms = _Terms(guard)
+        self._passing = terms.passing
+        self._hurried = terms.hurried
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._hurried and scope["type"] == "http" and _DONE not in scope:
@@ -62,8 +118,8 @@ class GuardMiddleware:
                 )
                 if known:
                     scope[_DONE] = True
-                    self.guard.passed += 1
-                    ours, added = self._ours, self._added
+                    self._terms.guard.passed += 1
+                    ours, added = known
 
                     # As `_stating`, without a call of its own: this is the road of nearly every request.
                     def state(message: Message) -> Awaitable[None]:
@@ -95,34 +151,44 @@ class GuardMiddleware:
         if not self._store_open:  # an application without lifespan (Django) never told us to start
             self._store_open = True
             await self.guard.store.open()
-        guard = self.guard
-        request, host = self._read_request(scope)
+        if self.file is not None:
+            self._follow(self.file)
+        terms = self._terms
+        guard = terms.guard
+        if terms.several:
+            hosts = [value for name, value in scope["headers"] if name == b"host"]
+            guard = guard.for_host(hosts[0] if len(hosts) == 1 else None)
+        request, host = self._read_request(scope, guard)
         decision = guard.decide(request)
         if host is not None and not is_host(host):
             decision = decision._replace(action="reject", limit=None)
         admission: Admission | None = None
         if decision.limit is not None:
             asked = guard.admit(guard.client(request), decision)
-            admission = asked if asked is None or isinstance(asked, Admission) else await asked
+            if asked is not None:
+                admission = guard.temper(decision, asked if isinstance(asked, Admission) else await asked)
+        stated = terms.stated(guard, decision.route_class)
         if guard.record is None and (decision.action == "allow" or (admission is not None and admission.allowed)):
-            if decision.action == "allow" and kind == "http" and self._hurried:
-                self._remember(scope, request, host)
-            await self.app(scope, receive, self._stating(send))
+            if decision.action == "allow" and kind == "http" and _may_hurry(guard):
+                _remember(terms.passing, scope, request, host, stated)
+            await self.app(scope, receive, _stating(send, stated))
             guard.count(decision)
             return
-        await self._carry_out(scope, receive, send, request, decision, admission)
+        await self._carry_out(scope, receive, send, guard, request, decision, admission, stated)
 
-    def _read_request(self, scope: Scope) -> tuple[Request, bytes | None]:
+    def _read_request(self, scope: Scope, guard: Guard) -> tuple[Request, bytes | None]:
         """The request, and its Host as it stands (several are joined, which makes no host)."""
         headers = scope["headers"]
         fields = dict(headers)
         user_agent = fields.get(b"user-agent", b"")
         host = fields.get(b"host")
+        trusted = guard.trusted
+        header = trusted.header if trusted.networks or trusted.trust_unix else b""
         forwarded: tuple[bytes, ...] = ()
         if len(fields) != len(headers):
-            user_agent, host, forwarded = self._gather(headers)
-        elif self._header in fields:
-            forwarded = (fields[self._header],)
+            user_agent, host, forwarded = _gather(headers, header)
+        elif header in fields:
+            forwarded = (fields[header],)
         peer = scope.get("client")
         path = scope["path"]
         if peer and peer[1] == 0 and not self._warned:
@@ -137,23 +203,18 @@ class GuardMiddleware:
         )
         return request, host
 
-    def _remember(self, scope: Scope, request: Request, host: bytes | None) -> None:
-        """This request passes whoever sends it: the next one like it need not be considered."""
-        if len(request.target) <= MEMO_BYTES and len(request.user_agent or b"") <= MEMO_BYTES:
-            agent = request.user_agent if request.user_agent else dict(scope["headers"]).get(b"user-agent")
-            self._passing.keep((scope.get("raw_path"), agent, request.method, request.path, host), True)
-
     async def _carry_out(
         self,
         scope: Scope,
         receive: Receive,
         send: Send,
+        guard: Guard,
         request: Request,
         decision: Decision,
         admission: Admission | None,
+        stated: Stated,
     ) -> None:
         """The slower road: an answer of our own, or an answer that is recorded."""
-        guard = self.guard
         started = guard.clock()
         decision_id = guard.new_id()
         status, body_bytes = 0, 0
@@ -171,7 +232,7 @@ class GuardMiddleware:
         reply = guard.answer(decision, admission, _accept(scope["headers"]), decision_id)
         try:
             if reply is None:
-                await self.app(scope, receive, self._stating(count))
+                await self.app(scope, receive, _stating(count, stated))
             elif scope["type"] == "websocket":
                 if reply.status == 200:  # nobody listens at a directive file
                     reply = guard.reject(403, decision_id, decision)
@@ -183,32 +244,6 @@ class GuardMiddleware:
             client = guard.client(request)
             guard.settle(request, client, decision, admission, decision_id, status, body_bytes, guard.clock() - started)
 
-    def _gather(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes | None, tuple[bytes, ...]]:
-        """User-Agent lines, Host and forwarding lines where some header stands more than once."""
-        user_agents = b"\n".join([value for name, value in headers if name == b"user-agent"])
-        hosts = [value for name, value in headers if name == b"host"]
-        forwarded = tuple([value for name, value in headers if name == self._header])
-        return user_agents, b",".join(hosts) if hosts else None, forwarded
-
-    def _stating(self, send: Send) -> Send:
-        """`send` that adds the directive headers to the head of every answer and takes the place of the site's own."""
-        added, ours = self._added, self._ours
-
-        def state(message: Message) -> Awaitable[None]:
-            kind = message["type"]
-            if kind == "http.response.start" or kind == "websocket.accept":
-                headers = list(message.get("headers", ()))
-                for name, _ in headers:
-                    if name in ours:
-                        headers = _without(headers, ours, added)
-                        break
-                else:
-                    headers += added
-                message["headers"] = headers
-            return send(message)
-
-        return state
-
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass through; the store opens before the application starts and closes after it has stopped."""
         store = self.guard.store
@@ -218,14 +253,42 @@ class GuardMiddleware:
             if message["type"] == "lifespan.startup":
                 self._store_open = True
                 await store.open()
+                if self.file is not None:
+                    self._follow(self.file)
             return message
 
         async def closing(message: Message) -> None:
             if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await self._stop_following()
                 await store.close()
             await send(message)
 
         await self.app(scope, opening, closing)
+
+    # -- following the policy's files ------------------------------------------------------------------------
+
+    def _follow(self, file: PolicyFile) -> None:
+        """Look at the files from now on, in the running event loop; one task does, as long as its loop lives."""
+        task = self._following
+        if task is None or task.done() or task.get_loop().is_closed():
+            self._following = asyncio.get_running_loop().create_task(self._keep_looking(file))
+
+    async def _keep_looking(self, file: PolicyFile) -> None:
+        while True:
+            await asyncio.sleep(max(0.0, file.due_s - time.monotonic()))
+            try:
+                if (guard := await asyncio.to_thread(_look, file, self.guard)) is not None:
+                    carry_on(self.guard, guard)
+                    self.guard = guard
+            except Exception:  # noqa: BLE001  # the guard in force goes on
+                _log.exception("a new policy could not be taken")
+
+    async def _stop_following(self) -> None:
+        task, self._following = self._following, None
+        if task is not None and task.get_loop() is asyncio.get_running_loop():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     def _warn_rewritten(self) -> None:
         self._warned = True
@@ -233,6 +296,53 @@ class GuardMiddleware:
             "G-PROXYHDR: the server has already rewritten the client address (port 0). "
             "Start uvicorn with --no-proxy-headers; the guard reads forwarding headers itself."
         )
+
+
+def _look(file: PolicyFile, guard: Guard) -> Guard | None:
+    """In a thread: the guard that is to follow `guard`, when there is a new policy for it."""
+    outcome = file.poll(time.monotonic())
+    if outcome is None:
+        return None
+    tell(outcome, file)
+    return succeed(guard, outcome.policy, outcome.rendered) if isinstance(outcome, Swap) else None
+
+
+def _remember(
+    passing: Memo[tuple[object, ...], Stated], scope: Scope, request: Request, host: bytes | None, stated: Stated
+) -> None:
+    """This request passes whoever sends it: the next one like it need not be considered."""
+    said = request.user_agent or b""
+    if len(request.target) <= MEMO_BYTES and len(said) <= MEMO_BYTES:
+        agent = said if said else dict(scope["headers"]).get(b"user-agent")
+        passing.keep((scope.get("raw_path"), agent, request.method, request.path, host), stated)
+
+
+def _gather(headers: Iterable[tuple[bytes, bytes]], header: bytes) -> tuple[bytes, bytes | None, tuple[bytes, ...]]:
+    """User-Agent lines, Host and forwarding lines where some header stands more than once."""
+    user_agents = b"\n".join([value for name, value in headers if name == b"user-agent"])
+    hosts = [value for name, value in headers if name == b"host"]
+    forwarded = tuple([value for name, value in headers if name == header])
+    return user_agents, b",".join(hosts) if hosts else None, forwarded
+
+
+def _stating(send: Send, stated: Stated) -> Send:
+    """`send` that adds the directive headers to the head of every answer and takes the place of the site's own."""
+    ours, added = stated
+
+    def state(message: Message) -> Awaitable[None]:
+        kind = message["type"]
+        if kind == "http.response.start" or kind == "websocket.accept":
+            headers = list(message.get("headers", ()))
+            for name, _ in headers:
+                if name in ours:
+                    headers = _without(headers, ours, added)
+                    break
+            else:
+                headers += added
+            message["headers"] = headers
+        return send(message)
+
+    return state
 
 
 def _accept(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

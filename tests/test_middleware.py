@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -19,7 +21,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 
 from guard import Guard, GuardMiddleware, Record
-from guard.load import read_policy
+from guard.load import load_policy, read_policy
 from guard.middleware import App, Message, Receive, Scope, Send
 from guard.model import Mode
 from guard.stores.memory import MemoryStore
@@ -465,6 +467,140 @@ def test_the_tally_counts_every_request_once(recording: bool) -> None:
     counted = {action: count for (action, _), count in guard.tally.items()}
     counted["allow"] += guard.passed
     assert counted == {"allow": 2, "block": 1, "throttle": 3, "reject": 1, "serve": 1}
+
+
+# -- another policy ------------------------------------------------------------------------------------------
+
+
+def another_guard(text: str = "", **more: Any) -> Guard:
+    """Allows what the other refuses, states the opposite, and refuses `/x`."""
+    base = BASE % "enforce"
+    base = base.replace("disallow", "allow").replace("path: /private/**", "path: /x")
+    return Guard(read_policy(base + text), **more)
+
+
+ALLOWED = {"content-usage": "train-ai=y, ai-use=y, search=y", "tdm-reservation": "0"}
+
+
+def test_another_guard_is_in_force_from_the_next_request_on() -> None:
+    guarded = GuardMiddleware(answering(), a_guard())
+    for _ in range(3):  # considered, then known to pass
+        assert ask(guarded, "/x").says(STATED) and ask(guarded, "/y").says(STATED)
+    assert ask(guarded, "/private/x").status == 403
+    guarded.guard = another_guard()
+    assert ask(guarded, "/x").status == 403
+    for _ in range(3):
+        assert ask(guarded, "/y").says(ALLOWED) and ask(guarded, "/private/x").says(ALLOWED)
+        assert ask(guarded, "/private/x").named("x-robots-tag") == []
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["considered", "known to pass"])
+@pytest.mark.parametrize("recording", [False, True])
+def test_a_request_under_way_keeps_the_policy_it_began_with(known: bool, recording: bool) -> None:
+    inner = answering()
+    records: list[Record] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if swapping:
+            guarded.guard = another_guard(record=records.append if recording else None)
+        await inner(scope, receive, send)
+
+    swapping = False
+    guarded = GuardMiddleware(app, a_guard(record=records.append if recording else None))
+    if known:
+        ask(guarded, "/x")
+    swapping = True
+    assert ask(guarded, "/x").says(STATED)
+    assert ask(guarded, "/x").says(ALLOWED) and ask(guarded, "/x").status == 403
+    if recording:
+        assert records[-1].version != records[0].version == records[int(known)].version
+
+
+def test_what_was_being_considered_at_a_swap_is_not_remembered_for_the_next_policy() -> None:
+    class Swapping(MemoryStore):
+        async def open(self) -> None:
+            guarded.guard = another_guard()
+
+    guarded = GuardMiddleware(answering(), a_guard(store=Swapping()))
+    assert ask(guarded, "/x").status == 403  # the store opened first: by then the new policy was in force
+    assert ask(guarded, "/y").says(ALLOWED)
+
+
+def test_a_rule_begins_on_its_day_also_for_requests_that_are_known_to_pass() -> None:
+    now_s = 0.0
+    rules = "- {name: from 1971, from: 1971-01-01, when: {path: /x}, then: block}\n"
+    policy = read_policy((BASE % "enforce").replace("rules:\n", "rules:\n" + rules))
+    guarded = GuardMiddleware(answering(), Guard(policy, clock=lambda: now_s))
+    assert [ask(guarded, "/x").status for _ in range(3)] == [200] * 3
+    now_s = 400 * 86_400.0
+    assert ask(guarded, "/x").status == 403
+
+
+HOSTS = """hosts:
+- {names: [open.example], preferences: {train-ai: allow}}
+- {names: ["*.shut.example"], default: block}
+"""
+
+
+def test_each_host_has_its_own_rules_and_headers() -> None:
+    guarded = GuardMiddleware(answering(), Guard(read_policy(BASE % "enforce" + HOSTS)))
+    for _ in range(3):
+        assert ask(guarded, "/x").says(STATED)
+        answer = ask(guarded, "/x", headers={"host": "OPEN.example:80"})
+        assert answer.named("content-usage") == ["train-ai=y, ai-use=n, search=y"]
+        assert ask(guarded, "/x", headers={"host": "a.shut.example"}).status == 403
+        assert ask(guarded, "/x", headers=[("host", "a.shut.example"), ("host", "x.example")]).status == 400
+
+
+def test_answers_of_each_kind_carry_the_preferences_of_that_kind() -> None:
+    policy = read_policy((BASE % "enforce").replace("search: allow}", "search: allow, audio: {search: disallow}}"))
+    guarded = GuardMiddleware(answering(), Guard(policy))
+    for _ in range(3):
+        assert ask(guarded, "/x").says(STATED)
+        assert ask(guarded, "/media/1").named("content-usage") == ["train-ai=n, ai-use=n, search=n"]
+
+
+@pytest.mark.parametrize(("word", "status"), [("local", 429), ("open", 200), ("closed", 503)])
+def test_a_shared_store_that_is_away_is_met_as_the_policy_says(word: str, status: int) -> None:
+    class Away(MemoryStore):
+        """A store for the fleet whose server is gone: it counts by itself, and says so."""
+
+        shared = True
+
+    policy = read_policy(BASE % "enforce" + f"on_store_failure: {word}\n")
+    guarded = GuardMiddleware(answering(), Guard(policy, store=Away(clock=lambda: 0.0)))
+    assert [ask(guarded, "/slow/x").status for _ in range(3)][-1] == status
+
+
+def test_the_file_is_followed_from_startup_to_shutdown_and_no_longer(tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+
+    (file := tmp_path / "policy.yaml").write_text(BASE % "enforce")
+    guarded = GuardMiddleware(app, Guard(load_policy(file)), reload=True)
+    following: list[int] = []
+    messages = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> Message:
+        following.append(len(asyncio.all_tasks()))
+        return {"type": next(messages)}
+
+    async def send(message: Message) -> None:
+        following.append(len(asyncio.all_tasks()))
+
+    async def lifespan() -> None:
+        await guarded({"type": "lifespan"}, receive, send)
+        following.append(len(asyncio.all_tasks()))
+
+    asyncio.run(lifespan())
+    assert following == [1, 2, 2, 1, 1]  # asked to start, started, asked to stop, stopped
+
+
+def test_a_policy_that_came_from_no_file_cannot_be_followed() -> None:
+    with pytest.raises(ValueError, match="file"):
+        GuardMiddleware(answering(), a_guard(), reload=True)
 
 
 # -- the other scopes ----------------------------------------------------------------------------------------

@@ -168,7 +168,8 @@ def _read_lines(process: subprocess.Popen[str], lines: queue.SimpleQueue[dict[st
     assert process.stdout is not None
     for line in process.stdout:
         with contextlib.suppress(ValueError):
-            lines.put(json.loads(line))
+            if "action" in (said := json.loads(line)):  # else it tells of the policy, not of a request
+                lines.put(said)
 
 
 def subsonic_auth() -> str:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import ipaddress
+import json
 import logging
 import os
+import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
 from guard.classify import warm
-from guard.cli.policies import read_or_complain
+from guard.cli.policies import find_policy, print_problems
 from guard.engine import Guard
-from guard.errors import StoreError
+from guard.errors import CatalogueError, PolicyError, Problem, StoreError
 from guard.load import shipped_catalogue
 from guard.policy import Policy
 from guard.protocols import Recorder
+from guard.proxy.handover import Version
 from guard.proxy.supervisor import Supervisor
 from guard.proxy.worker import Timeouts, Upstream, Worker
 from guard.records import json_lines
 from guard.stores import open_store
+from guard.watch import PolicyFile, render
 
 EX_CONFIG = 78
 
@@ -39,7 +45,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("--upstream", required=True, metavar="URL", help="the platform: http://HOST:PORT, https://HOST or unix:///PATH")
-    add("--policy", default="observe", metavar="FILE", help="a policy file or a shipped name (default: observe)")
+    add(
+        "--policy",
+        action="append",
+        metavar="FILE",
+        help="a policy file or a shipped name (default: observe); again for other hosts' policies: what no host "
+        "of theirs claims goes to the first",
+    )
+    add("--no-reload", action="store_true", help="leave changed policy files alone until SIGHUP")
     add("--listen", default="127.0.0.1:8080", metavar="H:P", help="address to answer on (default: 127.0.0.1:8080)")
     add(
         "--store",
@@ -62,13 +75,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # it waits for the supervisor, however early it comes
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="guard: %(message)s")
-    policy = read_or_complain(arguments.policy)
-    if policy is None:
-        sys.stderr.write("guard: refused to start on an invalid policy\n")
-        return EX_CONFIG
+    names = arguments.policy or ["observe"]
     try:
-        policy = trusting(policy, arguments.trusted_proxies)
+        file = _read(names, arguments.trusted_proxies)
+        if file is None:
+            sys.stderr.write("guard: refused to start on an invalid policy\n")
+            return EX_CONFIG
+        policy = file.policy
         upstream = Upstream.parse(arguments.upstream)
         sock = listen(arguments.listen)
         tls = _tls(arguments.tls_cert, arguments.tls_key)
@@ -87,26 +102,53 @@ def run(arguments: argparse.Namespace) -> int:
             return 2
         shipped_catalogue()
         warm()
+        # Once for all workers, now and at every change.
+        version = Version(policy, render(policy))
         host, port = sock.getsockname()[:2]
         sys.stderr.write(
-            f"guard: {policy.site.name!r}, policy {arguments.policy} (version {policy.version}, {policy.mode.value}), "
+            f"guard: {policy.site.name!r}, policy {', '.join(names)} (version {policy.version}, {policy.mode.value}), "
             f"http{'s' if tls else ''}://{host}:{port} -> {arguments.upstream}, {arguments.workers} worker(s), "
-            f"store {arguments.store.split('@')[-1]}\n"
+            f"store {arguments.store.split('@')[-1]}, "
+            f"{'reloaded at SIGHUP only' if arguments.no_reload else 'reloaded when a policy file changes'}\n"
         )
         sys.stderr.flush()
 
-        def work(slot: int) -> None:
-            _work(policy, upstream, sock, tls, store_url, arguments)
+        secret = secret_of(policy)  # the first one's for good: workers of one site must count under the same keys
 
-        return Supervisor(work, arguments.workers, drain_s=arguments.drain).serve()
+        def work(slot: int, version: Version, feed: socket.socket) -> None:
+            _work(version, feed, upstream, sock, tls, store_url, secret, arguments)
+
+        supervisor = Supervisor(
+            work,
+            arguments.workers,
+            version,
+            file=file,
+            polling=not arguments.no_reload,
+            say=_sayer(arguments.log),
+            drain_s=arguments.drain,
+        )
+        return supervisor.serve()
+
+
+def _read(names: list[str], networks: str | None) -> PolicyFile | None:
+    """The policies as one, or None after every problem was printed. Raises ValueError on `networks`."""
+    try:
+        return PolicyFile.load([find_policy(name) for name in names], adapt=lambda read: trusting(read, networks))
+    except (PolicyError, CatalogueError) as error:
+        print_problems(error.problems, as_json=False)
+    except OSError as error:
+        print_problems((Problem(str(error.filename), 0, f"cannot be read: {error.strerror}"),), as_json=False)
+    return None
 
 
 def _work(
-    policy: Policy,
+    version: Version,
+    feed: socket.socket,
     upstream: Upstream,
     sock: socket.socket,
     tls: ssl.SSLContext | None,
     store_url: str,
+    secret: bytes,
     arguments: argparse.Namespace,
 ) -> None:
     """One worker's whole life."""
@@ -114,13 +156,13 @@ def _work(
 
     import uvloop
 
-    store = open_store(store_url, workers=arguments.workers, secret=secret_of(policy))
-    guard = Guard(policy, store=store, record=_recorder(arguments.log))
+    store = open_store(store_url, workers=arguments.workers, secret=secret)
+    guard = Guard(version.policy, store=store, record=_recorder(arguments.log), rendered=version.rendered)
     worker = Worker(guard, upstream, Timeouts(drain_s=arguments.drain))
     gc.collect()
     gc.freeze()  # what was loaded stays: no collector needs to look at it again
     gc.set_threshold(50_000, 20, 100)
-    uvloop.run(worker.serve(sock, tls))
+    uvloop.run(worker.serve(sock, tls, feed=feed))
 
 
 def secret_of(policy: Policy) -> bytes:
@@ -130,11 +172,12 @@ def secret_of(policy: Policy) -> bytes:
 
 
 def trusting(policy: Policy, networks: str | None) -> Policy:
-    """The policy with the command line's trusted proxies in place of its own. Raises ValueError."""
+    """The policy with the command line's trusted proxies in place of its own, for every host. Raises ValueError."""
     if networks is None:
         return policy
     named = tuple(str(ipaddress.ip_network(text.strip())) for text in networks.split(",") if text.strip())
-    return replace(policy, site=replace(policy.site, trusted_proxies=named))
+    scopes = tuple(trusting(scope, networks) for scope in policy.scopes)
+    return replace(policy, site=replace(policy.site, trusted_proxies=named), scopes=scopes)
 
 
 def listen(address: str) -> socket.socket:
@@ -179,3 +222,15 @@ def _resolve_store(url: str, stack: ExitStack) -> str:
 
 def _recorder(which: str) -> Recorder | None:
     return None if which == "none" else json_lines(sys.stdout, refusals_only=which == "refusals")
+
+
+def _sayer(which: str) -> Callable[[dict[str, object]], None]:
+    """What becomes of the policy, on stdout beside the decisions. A log that nobody reads any more stops nothing."""
+
+    def say(line: dict[str, object]) -> None:
+        if which != "none":
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.write(json.dumps(line) + "\n")
+                sys.stdout.flush()
+
+    return say

@@ -136,6 +136,12 @@ class ClientConnection(asyncio.Protocol):
         self._queue.clear()
         self._parser = None
 
+    def swapped(self) -> None:
+        """The worker has another policy: what is read from now on is read by its words."""
+        worker = self.worker
+        self._heads = worker.heads
+        self.trusted = worker.is_trusted(self._peer)
+
     def eof_received(self) -> bool:
         """A client that closes its half is taken as gone, as by nginx and Go: the two look the same from here."""
         self.deaf = True

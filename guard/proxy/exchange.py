@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from guard.engine import Guard
 from guard.middleware import matches_etag
 from guard.model import Admission, Client, Decision, Reply, Request
 from guard.proxy.heads import (
@@ -19,6 +20,7 @@ from guard.proxy.heads import (
     RequestHead,
     ResponseHead,
     forwarding_fields,
+    hop_header,
     write_answer,
     write_reply,
 )
@@ -58,6 +60,12 @@ class Exchange:
 
     def __init__(self, connection: ClientConnection, head: RequestHead, complete: bool) -> None:
         self.connection = connection
+        terms = connection.worker.terms
+        if terms.several:
+            terms = terms.for_host(_host(head))
+        self.terms = terms  # to the end, whatever policy comes meanwhile
+        self.guard = terms.guard
+        self.trusted = connection.trusted
         self.head = head
         self.head_only = head.method == "HEAD"
         self.complete = complete  # the whole request has arrived
@@ -65,11 +73,11 @@ class Exchange:
 
     def start(self, peer: str | None) -> None:
         """Decide; then refuse, wait for the limit's answer, or go on."""
-        connection, head = self.connection, self.head
-        guard = connection.worker.guard
+        connection, head, guard = self.connection, self.head, self.guard
         if guard.record is not None:
             self.started_s = connection.worker.loop.time()
-        self.request = request = Request(head.method, head.target, head.user_agent, peer, head.forwarded)
+        forwarded = _forwarded(head, guard) if self.terms.foreign else head.forwarded
+        self.request = request = Request(head.method, head.target, head.user_agent, peer, forwarded)
         self.client, self.decision = client, decision = guard.consider(request)
         if decision.action == "allow":
             self._forward()
@@ -77,7 +85,7 @@ class Exchange:
         if decision.limit is not None:
             asked = guard.admit(client, decision)
             if isinstance(asked, Admission):
-                self.admission = asked
+                self.admission = guard.temper(decision, asked)
             elif asked is not None:
                 asked.add_done_callback(self._admitted)
                 return
@@ -86,11 +94,11 @@ class Exchange:
     def _admitted(self, future: asyncio.Future[Admission]) -> None:
         if self.done or future.cancelled():
             return
-        self.admission = future.result()
+        self.admission = self.guard.temper(self.decision, future.result())
         self._act(self.client, self.decision)
 
     def _act(self, client: Client, decision: Decision) -> None:
-        guard = self.connection.worker.guard
+        guard = self.guard
         self.decision_id = guard.new_id()
         reply = guard.answer(decision, self.admission, self.head.accept, self.decision_id)
         if reply is None:
@@ -137,8 +145,8 @@ class Exchange:
     def _send(self, upstream: UpstreamConnection) -> None:
         connection = self.connection
         self.upstream = upstream
-        head = self.head.for_upstream(connection.trusted)
-        if connection.trusted:
+        head = self.head.for_upstream(self.trusted)
+        if self.trusted:
             suffix = forwarding_fields(self.head, self.request.peer or "", connection.scheme, True)
         else:
             suffix = connection.suffix
@@ -222,9 +230,10 @@ class Exchange:
             framing = UNTIL_CLOSE if request.version_10 else CHUNKED
             keep_alive = keep_alive and not request.version_10
         self.framing = framing
+        statement = self.terms.statements[self.decision.route_class]
         if not keep_alive:
             connection.last_answer()
-        data = write_answer(head, framing, not keep_alive, request.version_10, worker.statement)
+        data = write_answer(head, framing, not keep_alive, request.version_10, statement)
         if body:
             self.sent_bytes = size = len(body)
             if framing == CHUNKED:
@@ -315,8 +324,7 @@ class Exchange:
         if self.done:
             return
         self.done = True
-        worker = self.connection.worker
-        guard = worker.guard
+        guard = self.guard
         if guard.record is None:
             guard.count(self.decision)
             return
@@ -329,10 +337,21 @@ class Exchange:
                 self.decision_id or guard.new_id(),
                 self.status,
                 self.sent_bytes,
-                worker.loop.time() - self.started_s,
+                self.connection.worker.loop.time() - self.started_s,
             )
         except Exception:  # noqa: BLE001  # a recorder that fails must not take the answer with it
             _log.exception("a decision could not be recorded")
+
+
+def _host(head: RequestHead) -> bytes:
+    """There is exactly one: a head without is not read."""
+    return next(value for name, value in head.headers if name == b"host")
+
+
+def _forwarded(head: RequestHead, guard: Guard) -> tuple[bytes, ...]:
+    """The lines of the header that the hops of this host's policy write."""
+    header = hop_header(guard.trusted)
+    return tuple(value for name, value in head.headers if name == header) if header else ()
 
 
 def _directive(reply: Reply, head: RequestHead) -> Reply:

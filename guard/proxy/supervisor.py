@@ -3,37 +3,71 @@
 The law: the listening socket belongs to the supervisor, so a worker that dies loses only the requests it was
 answering; connections that wait in the queue go to the others or to its successor. Workers die with their
 supervisor (PR_SET_PDEATHSIG), so none is ever left behind.
+
+The supervisor alone follows policy files. A changed policy is loaded, checked and rendered once, in a process of its
+own (`reading.py`), and handed to every worker ready to use; a worker that is started later starts with it. A file that
+cannot be used changes nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable
 
+from guard.proxy.handover import Line, Version
+from guard.proxy.reading import UNDER_WAY, Read, Reading, Taken, die_with_parent
+from guard.watch import PolicyFile, Swap, tell
+
 _log = logging.getLogger("guard.supervisor")
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_AWAITED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+_AWAITED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 RESTART_LIMIT = 20
 """A worker that dies so often within ten seconds will not live: then everything stops."""
+_WAIT_S = 1.0
+_BUSY_S = 0.02  # between two looks at a reading, or at workers that have not taken a version yet
+_LATE_S = 5.0  # after so long a worker that has not is spoken of
+
+Work = Callable[[int, Version, socket.socket], None]
 
 
 class Supervisor:
-    def __init__(self, run: Callable[[int], None], workers: int, *, drain_s: float = 120.0) -> None:
-        """`run(n)` is worker n's whole life, in its own process; it ends on SIGTERM."""
+    def __init__(
+        self,
+        run: Work,
+        workers: int,
+        version: Version,
+        *,
+        file: PolicyFile | None = None,
+        polling: bool = True,
+        say: Callable[[dict[str, object]], None] = lambda line: None,
+        drain_s: float = 120.0,
+    ) -> None:
+        """`run(n, version, feed)` is worker n's whole life, in its own process; it ends on SIGTERM.
+
+        It begins with `version` and takes later ones from `feed`. They come from `file`: by themselves when `polling`,
+        and at SIGHUP. `say` is told what becomes of them, as plain values.
+        """
         self.run = run
         self.workers = workers
+        self.version = version
+        self.file = file
+        self.polling = polling
+        self.say = say
         self.drain_s = drain_s
         self._pids: dict[int, int] = {}
+        self._lines: dict[int, Line] = {}
+        self._reading: Reading | None = None
+        self._asked = False  # by SIGHUP
+        self._handed_s: float | None = None  # when the newest version was handed over; None when all have taken it
+        self._late = False
         self._stopping = False
         self._deaths: list[float] = []
 
@@ -46,7 +80,7 @@ class Supervisor:
         deadline_s = float("inf")
         code = 0
         while self._pids:
-            arrived = signal.sigtimedwait(_AWAITED, 1.0)
+            arrived = signal.sigtimedwait(_AWAITED, self._patience_s())
             if arrived is not None and arrived.si_signo in (signal.SIGTERM, signal.SIGINT) and not self._stopping:
                 self._stopping = True
                 deadline_s = time.monotonic() + self.drain_s + 5.0
@@ -58,7 +92,67 @@ class Supervisor:
                 self._signal(signal.SIGTERM)
             if time.monotonic() > deadline_s:
                 self._signal(signal.SIGKILL)
+            self._asked = self._asked or (arrived is not None and arrived.si_signo == signal.SIGHUP)
+            if self.file is not None and not self._stopping:
+                self._follow(self.file)
+        if self._reading is not None:
+            self._reading.kill()
         return code
+
+    # -- the policy ------------------------------------------------------------------------------------------
+
+    def _patience_s(self) -> float:
+        """How long to wait for a signal before there is something else to do."""
+        if self._stopping:
+            return _WAIT_S
+        if self._reading is not None or (self._handed_s is not None and not self._late):
+            return _BUSY_S
+        if self.file is None or not self.polling:
+            return _WAIT_S
+        return min(_WAIT_S, max(0.0, self.file.due_s - time.monotonic()))
+
+    def _follow(self, file: PolicyFile) -> None:
+        """See whether the policy has changed, and whether the workers have what it changed to."""
+        now_s = time.monotonic()
+        if self._reading is not None:
+            outcome = self._reading.finish(file, now_s)
+            if outcome is not UNDER_WAY:
+                self._reading = None
+                self._obey(outcome, file)
+        if self._reading is None:
+            if self._asked:
+                self._asked = False
+                self._reading = Reading(file, file.look(now_s), now_s, asked=True)
+            elif self.polling and (looks := file.stirred(now_s)) is not None:
+                self._reading = Reading(file, looks, now_s, asked=False)
+        if self._handed_s is not None:
+            self._await_workers(self._handed_s, now_s)
+
+    def _obey(self, outcome: Read, file: PolicyFile) -> None:
+        if isinstance(outcome, Taken):
+            self.version = outcome.version
+            self._handed_s = time.monotonic()
+            self._late = False
+            for line in self._lines.values():
+                line.hand_over(outcome.frame)
+            self.say(tell(Swap(*outcome.version, outcome.summary), file))
+        elif outcome is not None:
+            self.say(tell(outcome, file))
+
+    def _await_workers(self, since_s: float, now_s: float) -> None:
+        version, took_s = self.version.policy.version, now_s - since_s
+        for line in self._lines.values():
+            line.push()
+        behind = [slot for slot, line in self._lines.items() if line.taken != version]
+        if not behind:
+            self._handed_s = None
+            _log.info("policy: version %s is in force in %d worker(s) after %.3f s", version, len(self._lines), took_s)
+            self.say({"event": "policy", "state": "in_force", "version": version, "workers": len(self._lines)})
+        elif took_s > _LATE_S and not self._late:
+            self._late = True
+            _log.error("policy: worker(s) %s have not taken version %s", ", ".join(map(str, behind)), version)
+
+    # -- the workers -----------------------------------------------------------------------------------------
 
     def _reap(self) -> bool:
         """Take note of the dead and replace them. False when there is no point in going on."""
@@ -67,7 +161,12 @@ class Supervisor:
             if pid == 0:
                 break
             slot = self._pids.pop(pid, None)
-            if slot is None or self._stopping:
+            if slot is None:
+                if self._reading is not None and self._reading.pid == pid:
+                    self._reading.reaped = True
+                continue
+            self._lines.pop(slot).close()
+            if self._stopping:
                 continue
             _log.warning("worker %d (pid %d) ended with status %d; starting another", slot, pid, status)
             if self._hopeless():
@@ -77,17 +176,26 @@ class Supervisor:
 
     def _start(self, slot: int) -> None:
         parent = os.getpid()
+        line = Line(self.version.policy.version)
         pid = os.fork()
         if pid:
             self._pids[pid] = slot
+            self._lines[slot] = line
+            line.keep_ours()
             return
         code = 1
         try:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # reading the policy anew is the supervisor's work
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            die_with_parent(signal.SIGTERM)
             if os.getppid() != parent:  # it died before we asked to be told
                 os._exit(1)
-            self.run(slot)
+            for other in self._lines.values():
+                other.close()
+            if self._reading is not None:
+                self._reading.close()
+            version, self.file = self.version, None
+            self.run(slot, version, line.keep_theirs())
             code = 0
         except BaseException:  # noqa: BLE001  # a forked child must never return into its parent's stack
             traceback.print_exc()

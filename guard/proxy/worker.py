@@ -12,19 +12,25 @@ import logging
 import signal
 import socket
 import ssl
+import sys
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from guard.engine import Guard
 from guard.identify import read_address
 from guard.memo import Memo
+from guard.model import Headers, RouteClass
 from guard.proxy.client import ClientConnection
+from guard.proxy.handover import Inbox, unpack
 from guard.proxy.heads import HeadReader, RequestHead, Statement, hop_header
 from guard.proxy.upstream import Pool, connector
+from guard.watch import carry_on, succeed
 
 _log = logging.getLogger("guard.proxy")
 
 TICK_S = 0.5
+_BUILDING_SWITCH_S = 0.0005
+"""So long requests wait at most while a thread builds the next guard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,47 @@ class Timeouts:
     drain_s: float = 120.0  # for running answers when the worker stops
 
 
+class Statements(dict[RouteClass, Statement]):
+    """What goes on the answers of each route class; equal words are one object, so that heads can be kept with it."""
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__()
+        self._headers_of = guard.headers_of
+        self._made: dict[Headers, Statement] = {}
+
+    def __missing__(self, route_class: RouteClass) -> Statement:
+        headers = self._headers_of(route_class)
+        statement = self[route_class] = self._made.setdefault(headers, Statement(headers))
+        return statement
+
+
+class Terms:
+    """One version of the policy as exchanges meet it: its guard, and its statements ready to be written.
+
+    An exchange keeps the terms under which it was read to its end, so each answer belongs to one version alone. Where
+    hosts have policies of their own, each has its own terms; `foreign` are those of hosts whose hops write another
+    header than is read of every head.
+    """
+
+    __slots__ = ("_others", "foreign", "guard", "several", "statements")
+
+    def __init__(self, guard: Guard, header: bytes) -> None:
+        self.guard = guard
+        self.several = guard.several
+        self.foreign = hop_header(guard.trusted) != header
+        self.statements = Statements(guard)
+        self._others: dict[Guard, Terms] = {}
+
+    def for_host(self, host: bytes) -> Terms:
+        guard = self.guard.for_host(host)
+        if guard is self.guard:
+            return self
+        terms = self._others.get(guard)
+        if terms is None:
+            terms = self._others[guard] = Terms(guard, hop_header(self.guard.trusted))
+        return terms
+
+
 class Worker:
     """What the connections of one process share."""
 
@@ -72,11 +119,14 @@ class Worker:
         timeouts: Timeouts | None = None,
         high_water_bytes: int = 256 * 1024,
     ) -> None:
-        self.guard = guard
         self.upstream = upstream
         self.connections: set[ClientConnection] = set()
-        self.reader = HeadReader(hop_header(guard.trusted))
-        self.heads: Memo[bytes, RequestHead] = Memo(4_096)  # by their bytes; at most 16 MiB
+        self.swapped_total = 0
+        self.failed_total = 0
+        self._inbox: Inbox | None = None
+        self._building: asyncio.Task[None] | None = None
+        self._payload: bytes | None = None  # came while another was being built
+        self._obey(guard)
         self.draining = False
         self._emptied: asyncio.Event | None = None
         self.now_s = 0.0
@@ -88,11 +138,67 @@ class Worker:
         self.idle_timeout_s = timeouts.idle_s
         self.linger_s = timeouts.linger_s
         self.drain_s = timeouts.drain_s
-        self.hop_header = hop_header(guard.trusted)
-        self.statement = Statement(guard.headers)
         self.no_statement = Statement(())
         self.loop: asyncio.AbstractEventLoop
         self.pool: Pool
+
+    # -- the policy in force -----------------------------------------------------------------------------------
+
+    def _obey(self, guard: Guard) -> None:
+        self.guard = guard
+        self.hop_header = hop_header(guard.trusted)
+        self.terms = Terms(guard, self.hop_header)
+        self.reader = HeadReader(self.hop_header)
+        self.heads: Memo[bytes, RequestHead] = Memo(4_096)  # by their bytes; at most 16 MiB
+
+    def swap(self, guard: Guard) -> None:
+        """Every request that is read from now on is `guard`'s; those that were read before keep theirs."""
+        old, heads = self.guard, self.heads
+        carry_on(old, guard)
+        self._obey(guard)
+        if hop_header(old.trusted) == self.hop_header:
+            self.heads = heads  # read the same way as before
+        for connection in self.connections:
+            connection.swapped()
+        self.swapped_total += 1
+
+    def follow(self, feed: socket.socket) -> None:
+        """Take the versions that the supervisor sends through `feed`, one after another."""
+        self._inbox = Inbox(feed)
+        self.loop.add_reader(feed.fileno(), self._hear, self._inbox)
+
+    def _hear(self, inbox: Inbox) -> None:
+        try:
+            payload = inbox.read()
+        except EOFError:
+            self.loop.remove_reader(inbox.sock.fileno())
+            return
+        if payload is not None:
+            self._payload = payload
+            if self._building is None:
+                self._building = asyncio.ensure_future(self._build(inbox))
+
+    async def _build(self, inbox: Inbox) -> None:
+        """Make a guard of the newest version in a thread, then put it in force between two requests."""
+        try:
+            while (payload := self._payload) is not None:
+                self._payload = None
+                interval_s = sys.getswitchinterval()
+                sys.setswitchinterval(_BUILDING_SWITCH_S)
+                try:
+                    guard = await asyncio.to_thread(_next_guard, self.guard, payload)
+                except Exception:  # noqa: BLE001  # the last good version goes on
+                    self.failed_total += 1
+                    _log.exception("a new policy could not be taken; version %s stays", self.guard.policy.version)
+                    continue
+                finally:
+                    sys.setswitchinterval(interval_s)
+                self.swap(guard)
+                inbox.took(guard.policy.version)
+        finally:
+            self._building = None
+
+    # -- its connections ---------------------------------------------------------------------------------------
 
     def is_trusted(self, peer: str | None) -> bool:
         """Is the other end of this socket a hop that the operator named?"""
@@ -108,9 +214,16 @@ class Worker:
             self._emptied.set()
 
     async def serve(
-        self, sock: socket.socket, tls: ssl.SSLContext | None = None, stop: asyncio.Event | None = None
+        self,
+        sock: socket.socket,
+        tls: ssl.SSLContext | None = None,
+        stop: asyncio.Event | None = None,
+        feed: socket.socket | None = None,
     ) -> None:
-        """Answer on `sock` until SIGTERM or SIGINT (or `stop`), then finish what is running (at most `drain_s`)."""
+        """Answer on `sock` until SIGTERM or SIGINT (or `stop`), then finish what is running (at most `drain_s`).
+
+        New versions of the policy come through `feed`.
+        """
         self.loop = loop = asyncio.get_running_loop()
         self.now_s = loop.time()
         context = ssl.create_default_context() if self.upstream.tls else None
@@ -123,6 +236,8 @@ class Worker:
                 loop.add_signal_handler(number, stop.set)
         self._tick()
         _notice_the_dead(sock)
+        if feed is not None:
+            self.follow(feed)
         server = await loop.create_server(lambda: ClientConnection(self), sock=sock, ssl=tls, backlog=2048)
         try:
             await stop.wait()
@@ -156,6 +271,10 @@ class Worker:
         self.pool.close()
         with contextlib.suppress(OSError):
             await self.guard.store.close()
+
+
+def _next_guard(guard: Guard, payload: bytes) -> Guard:
+    return succeed(guard, *unpack(payload))
 
 
 def _notice_the_dead(sock: socket.socket) -> None:
