@@ -177,8 +177,10 @@ class Guard:
 
     @cached_property
     def files(self) -> dict[str, Reply]:
-        """The directive files by path, ready to be sent."""
-        return self._rendered[0] if self._rendered else render_files(self.policy, self.catalogue)
+        """The directive files by path, ready to be sent; of this moment, where rules have dates."""
+        if self._rendered:
+            return self._rendered[0]
+        return render_files(self.policy.at(self.clock()), self.catalogue)
 
     @property
     def rendered(self) -> Rendered:
@@ -263,6 +265,9 @@ class Guard:
     def _turn(self) -> None:
         """Some rule begins or ends: forget what was decided, and note when that happens next."""
         self._now_s = now_s = self.clock()
+        if self._turn_s > -inf:  # not the first time: what is published has changed, too
+            self._rendered = None
+            self.__dict__.pop("files", None)
         self._turn_s = next((moment for moment in self.policy.turns if moment > now_s), inf)
         self._decisions = Memo(self._decisions.capacity)
         self._verdicts = Memo(self._verdicts.capacity)

@@ -9,7 +9,7 @@ Directive paths are open to everyone whatever is written. With several readings 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 from math import inf
@@ -283,6 +283,14 @@ class Policy:
     def asked(self, fact: str) -> set[str]:
         """Every value that some rule or row compares `fact` with."""
         return set(self._asked.get(fact, ()))
+
+    def at(self, now_s: float) -> Policy:
+        """The policy as it is at a moment: without the rules that are not in force, and with no dates left."""
+        if not self.turns:
+            return self
+        timeless = {"from_s": -inf, "until_s": inf}
+        rules = tuple(replace(rule, **timeless) for rule in self.rules if rule.in_force(now_s))  # type: ignore[arg-type]
+        return replace(self, rules=rules, scopes=tuple(scope.at(now_s) for scope in self.scopes))
 
     # -- questions ---------------------------------------------------------------------------------------
 

@@ -129,6 +129,18 @@ def test_a_clock_that_goes_back_brings_the_old_rules_back() -> None:
     assert asked(guard).action == "allow"
 
 
+def test_what_is_published_changes_with_the_rules() -> None:
+    policy = a_policy("rules:\n- {name: closed, when: {agent: GPTBot}, then: block, from: 2026-12-01}\n")
+    clock = Clock("2026-11-30T23:59:59")
+    guard = Guard(policy, clock=clock)
+    served = []
+    for text in ("2026-11-30T23:59:59", "2026-12-01T00:00:00", "2026-11-30T23:59:59"):
+        clock.now_s = moment(text)
+        assert asked(guard, "/robots.txt").file == "/robots.txt"
+        served.append(b"User-agent: GPTBot\n" in guard.files["/robots.txt"].body)
+    assert served == [False, True, False]
+
+
 # -- weights -------------------------------------------------------------------------------------------------
 
 WEIGHTY = """

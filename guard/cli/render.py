@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 
 from guard.cli.policies import read_or_complain
+from guard.cli.test import read_moment
 from guard.directives import FILES, render_file, render_headers
 from guard.engine import Guard
 from guard.load import shipped_catalogue
@@ -24,6 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("policy", metavar="POLICY", help="a policy file, or the name of a shipped one")
     parser.add_argument("what", choices=[*_NAMES, "headers"], help="a directive file, or the headers on every answer")
     parser.add_argument("--path", default="/", metavar="P", help="for headers: whose answer")
+    parser.add_argument("--host", default="", metavar="H", help="whose, where a policy has several hosts")
+    parser.add_argument("--at", metavar="DATE", help="the moment, for rules with dates (default: now)")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 
@@ -31,8 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
     policy = read_or_complain(arguments.policy, as_json=arguments.json)
     if policy is None:
         return 1
+    try:
+        at_s = read_moment(arguments.at)
+    except ValueError as error:
+        sys.stderr.write(f"guard render: {error}\n")
+        return 2
+    guard = Guard(policy).for_host(arguments.host.encode("utf-8", "replace") or None)
     if arguments.what == "headers":
-        stated = Guard(policy).stated_at(arguments.path)
+        stated = guard.stated_at(arguments.path)
         headers = {name.decode(): value.decode() for name, value in render_headers(stated)}
         if arguments.json:
             sys.stdout.write(json.dumps({"path": arguments.path, "headers": headers}) + "\n")
@@ -40,6 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
             sys.stdout.write("".join(f"{name}: {value}\n" for name, value in headers.items()))
         return 0
     path = _NAMES[arguments.what]
-    text = render_file(path, policy, shipped_catalogue())
+    text = render_file(path, guard.policy.at(time.time() if at_s is None else at_s), shipped_catalogue())
     sys.stdout.write(json.dumps({"path": path, "text": text}) + "\n" if arguments.json else text)
     return 0

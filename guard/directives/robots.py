@@ -16,18 +16,22 @@ from itertools import product
 from urllib.parse import quote
 
 from guard.classify import Catalogue, PathPatterns, specimen
+from guard.conditions import Evidence
 from guard.model import UNKNOWN_AGENT, Agent, Identity
 from guard.policy import Policy, decide
 
+_WHO = ("agent", "operator", "purpose", "category", "identity")
+assert Evidence._fields[: len(_WHO)] == _WHO
 _OPEN = ("/robots.txt", "/ai.txt", "/.well-known/tdmrep.json")
 
 
 def render(policy: Policy, catalogue: Catalogue, lines: tuple[str, ...]) -> str:
     """The whole file, LF line ends, ASCII; `lines` are preference lines for every group."""
-    everyone = _rules(policy, UNKNOWN_AGENT)
+    atlas = _Atlas(policy)
+    everyone = atlas.rules(UNKNOWN_AGENT)
     groups: dict[tuple[str, ...], list[str]] = {}
     for agent in catalogue.agents:
-        if agent.robots_token and (rules := _rules(policy, agent)) != everyone:
+        if agent.robots_token and (rules := atlas.rules(agent)) != everyone:
             groups.setdefault(rules, []).append(agent.robots_token)
     out = [f"# {_ascii(policy.site.name)}: what automated clients may fetch, and what for."]
     if any(stated.get("train-ai") == "disallow" for stated in (policy.preferences, *policy.kind_preferences.values())):
@@ -47,24 +51,63 @@ def render(policy: Policy, catalogue: Catalogue, lines: tuple[str, ...]) -> str:
     return "\n".join(out) + "\n"
 
 
-def _rules(policy: Policy, agent: Agent) -> tuple[str, ...]:
-    """Allow and Disallow lines for one agent: the default, every pattern that differs from it, and those inside one
-    that differs but that do not themselves."""
-    root_blocked = _blocked(policy, agent, "/-/guard/-")
-    patterns = dict.fromkeys(path for entry in policy.routes for path in entry.paths)
-    patterns |= dict.fromkeys(policy.rule_patterns.patterns)
-    verdicts = {path: _blocked(policy, agent, specimen(path)) for path in patterns}
-    differing = PathPatterns(
-        [path for path, blocked in verdicts.items() if blocked is not root_blocked],
-        case_sensitive=policy.site.case_sensitive,
-    )
-    lines = ["Disallow: /" if root_blocked else "Allow: /"]
-    for path, blocked in verdicts.items():
-        if blocked is not root_blocked or differing.match(_reading(policy, specimen(path))):
-            lines += [f"{'Disallow' if blocked else 'Allow'}: {spelling}" for spelling in spell(path)]
-    if root_blocked:
-        lines += [f"Allow: {path}" for path in _OPEN]
-    return tuple(dict.fromkeys(lines))
+class _Atlas:
+    """The policy's patterns, each with a path that falls under it, its class and its matches, looked up once for all
+    agents; agents that no rule tells apart are asked for once."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        patterns = dict.fromkeys(path for entry in policy.routes for path in entry.paths)
+        patterns |= dict.fromkeys(policy.rule_patterns.patterns)
+        self._places = {path: self._place(specimen(path)) for path in patterns}
+        self._root = self._place("/-/guard/-")
+        self._names, self._operators = policy.asked("agent"), policy.asked("operator")
+        self._known: dict[tuple[object, ...], tuple[str, ...]] = {}
+
+    def _place(self, path: str) -> Evidence | None:
+        """What is known of a request there, whoever asks. None for what is served before any rule is asked."""
+        if path in _OPEN:
+            return None
+        return self.policy.evidence(UNKNOWN_AGENT, Identity.UNVERIFIED, _reading(self.policy, path), "GET", ())
+
+    def rules(self, agent: Agent) -> tuple[str, ...]:
+        """Allow and Disallow lines for one agent: the default, every pattern that differs from it, and those inside one
+        that differs but that do not themselves. Asked for the real one, where the policy knows its networks."""
+        name, operator = agent.name.lower(), agent.operator.lower()
+        known = self.policy.site.published_networks.get(name)
+        identity = Identity.VERIFIED if known else Identity.UNVERIFIED
+        kind = (
+            name if name in self._names else "",
+            operator if operator in self._operators else "",
+            agent.category,
+            agent.purposes,
+            identity,
+        )
+        found = self._known.get(kind)
+        if found is None:
+            found = self._known[kind] = self._lines(agent, identity)
+        return found
+
+    def _lines(self, agent: Agent, identity: Identity) -> tuple[str, ...]:
+        policy = self.policy
+        who = policy.evidence(agent, identity, "/", "GET", ())[: len(_WHO)]
+
+        def blocked(place: Evidence | None) -> bool:
+            return place is not None and decide(policy, Evidence._make((*who, *place[len(_WHO) :]))).action == "block"
+
+        root_blocked = blocked(self._root)
+        verdicts = {path: blocked(place) for path, place in self._places.items()}
+        differing = PathPatterns(
+            [path for path, refused in verdicts.items() if refused is not root_blocked],
+            case_sensitive=policy.site.case_sensitive,
+        )
+        lines = ["Disallow: /" if root_blocked else "Allow: /"]
+        for path, refused in verdicts.items():
+            if refused is not root_blocked or differing.match(_reading(policy, specimen(path))):
+                lines += [f"{'Disallow' if refused else 'Allow'}: {spelling}" for spelling in spell(path)]
+        if root_blocked:
+            lines += [f"Allow: {path}" for path in _OPEN]
+        return tuple(dict.fromkeys(lines))
 
 
 def paths_that_differ(policy: Policy) -> tuple[tuple[str, Mapping[str, str]], ...]:
@@ -85,15 +128,6 @@ def paths_that_differ(policy: Policy) -> tuple[tuple[str, Mapping[str, str]], ..
             for spelling in spell(path):
                 found.setdefault(spelling, preferences)
     return tuple(found.items())
-
-
-def _blocked(policy: Policy, agent: Agent, path: str) -> bool:
-    """Would this agent be refused there? Asked for the real one, where the policy knows its networks."""
-    if path in _OPEN:  # served before any rule is asked
-        return False
-    known = policy.site.published_networks.get(agent.name.lower())
-    identity = Identity.VERIFIED if known else Identity.UNVERIFIED
-    return decide(policy, policy.evidence(agent, identity, _reading(policy, path), "GET", ())).action == "block"
 
 
 def _reading(policy: Policy, path: str) -> str:
