@@ -5,7 +5,7 @@ Exit codes: 0 every promise held, 1 one was broken, 2 could not start or wrong u
 
 from __future__ import annotations
 
-from loadtests.personas import PERSONAS, Scraper  # isort: skip  # first: it patches the sockets
+from loadtests.personas import PERSONAS, AiCrawler, Scraper  # isort: skip  # first: it patches the sockets
 
 import argparse
 import contextlib
@@ -117,17 +117,19 @@ class Tally:
 VERBS = {"Refused": "was refused", "Admitted": "was let in", "Broken": "got a broken answer"}
 
 
-def find_problems(tally: Tally) -> list[str]:
-    """Every promise that was broken, in words, with one request each."""
+def find_problems(tally: Tally, *, policy_known: bool = True) -> list[str]:
+    """Every promise that was broken, in words, with one request each; only those to listeners unless `policy_known`."""
     problems = []
     for persona, row in tally.rows.items():
         if not row.times_ms:
             problems.append(f"{persona} made no request, so nothing is known of it: more --users or --seconds")
         for kind, times in row.wrong.most_common():
             what, said = kind
+            if persona in (AiCrawler.persona, Scraper.persona) and not policy_known:
+                continue  # nobody promised them anything
             example = row.examples[kind]
             problems.append(f"{persona} {VERBS.get(what, what)}: {said}, {times} times, first {example}")
-    if not tally.rows[Scraper.persona].statuses[429]:
+    if policy_known and not tally.rows[Scraper.persona].statuses[429]:
         problems.append(f"{Scraper.persona} was never slowed down")
     return problems
 
@@ -240,6 +242,16 @@ def sidecar(upstream: str, policy: str, workers: int, folder: Path, problems: li
         problems += [f"a worker of the guard died: {line}" for line in log.splitlines() if "ended with status" in line]
 
 
+def elsewhere(url: str) -> tuple[str, list[str]]:
+    """A guard that runs already, and the pages of the demo platform behind it. Raises StartError."""
+    try:
+        with urllib.request.urlopen(f"{url}/sitemap.xml", timeout=5) as answer:
+            sitemap = answer.read().decode()
+    except (OSError, urllib.error.URLError) as error:
+        raise StartError(f"{url} does not answer: {error}") from None
+    return url, re.findall(r"<loc>https?://[^/<]+([^<]*)</loc>", sitemap)
+
+
 # -- the test ------------------------------------------------------------------------------------------------------
 
 
@@ -290,9 +302,13 @@ def test(arguments: argparse.Namespace, tell: Any) -> tuple[dict[str, Any], str]
     ended: list[str] = []  # how the programs went
     with tempfile.TemporaryDirectory(prefix="guard-load-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        upstream, links = stack.enter_context(platform(folder, ended))
-        url = stack.enter_context(sidecar(upstream, arguments.policy, arguments.workers, folder, ended))
-        tell(f"{users} users for {arguments.seconds:g} s at {url}, policy {arguments.policy}\n")
+        if arguments.guard:
+            url, links = elsewhere(arguments.guard)
+            tell(f"{users} users for {arguments.seconds:g} s at {url}\n")
+        else:
+            upstream, links = stack.enter_context(platform(folder, ended))
+            url = stack.enter_context(sidecar(upstream, arguments.policy, arguments.workers, folder, ended))
+            tell(f"{users} users for {arguments.seconds:g} s at {url}, policy {arguments.policy}\n")
         environment = Environment(user_classes=list(PERSONAS), host=url, stop_timeout=5)
         environment.links, environment.speed = links, arguments.speed
         environment.events.request.add_listener(tally.note)
@@ -306,10 +322,10 @@ def test(arguments: argparse.Namespace, tell: Any) -> tuple[dict[str, Any], str]
             problems.append(
                 f"a persona itself failed {trouble['count']} times: {trouble['msg']}\n{trouble['traceback']}"
             )
-    problems += find_problems(tally) + ended
+    problems += find_problems(tally, policy_known=not arguments.guard) + ended
     outcome = {
         "ok": not problems,
-        "policy": arguments.policy,
+        "policy": arguments.guard or arguments.policy,
         "users": users,
         "seconds": round(seconds, 1),
         "personas": {persona: row.tell(seconds) for persona, row in tally.rows.items()},
@@ -324,7 +340,8 @@ def read_arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.run",
         description="Load the demo platform through the guard with everybody who comes to a music platform.",
-        epilog="example:\n  python -m loadtests.run --seconds 30 --users 80 --json\n\n"
+        epilog="examples:\n  python -m loadtests.run --seconds 30 --users 80 --json\n"
+        "  python -m loadtests.run --seconds 60 --guard http://127.0.0.1:8080\n\n"
         "exit codes: 0 every promise held, 1 one was broken, 2 could not start or wrong usage, 130 interrupted",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -333,6 +350,12 @@ def read_arguments(words: list[str] | None) -> argparse.Namespace:
     add("--users", type=int, default=40, metavar="N", help="how many at once, at least one a persona (default: 40)")
     add("--workers", type=int, default=2, metavar="N", help="processes of the guard (default: 2)")
     add("--policy", default="no-ai", metavar="FILE", help="a policy file or a shipped name (default: no-ai)")
+    add(
+        "--guard",
+        metavar="URL",
+        help="a guard that runs already, before the demo platform, on this machine; then only listeners are promised "
+        "anything, for its policy is not known here",
+    )
     add("--speed", type=float, default=5, metavar="X", help="how much faster than life people act (default: 5)")
     add("--report", type=Path, default=REPORTS, metavar="DIR", help="where load.html goes (default: loadtests/reports)")
     add("--json", action="store_true", help="the outcome as one JSON object instead of a table")
@@ -345,6 +368,10 @@ def read_arguments(words: list[str] | None) -> argparse.Namespace:
         parser.error("--workers: at least 1")
     if not 0 < arguments.speed <= 100:
         parser.error("--speed: above 0, at most 100")
+    if arguments.guard:
+        arguments.guard = arguments.guard.rstrip("/")
+        if not re.fullmatch(r"http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?", arguments.guard):
+            parser.error("--guard: http://127.0.0.1:PORT, nothing beyond this machine is ever loaded")
     return arguments
 
 
@@ -367,7 +394,8 @@ def main(words: list[str] | None = None) -> int:
     for problem in outcome["problems"]:
         print(f"FAILED: {problem}")
     if outcome["ok"]:
-        print("ok: nobody who listens was refused, no AI crawler was let in, nothing broke")
+        crawlers = "" if arguments.guard else "no AI crawler was let in, "
+        print(f"ok: nobody who listens was refused, {crawlers}nothing broke")
     return 0 if outcome["ok"] else 1
 
 

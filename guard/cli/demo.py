@@ -34,13 +34,17 @@ READY_S = 30.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "examples:\n  guard demo\n  guard demo --once\n  guard demo --once --json\n\n"
+        "examples:\n  guard demo\n  guard demo --once\n  guard demo --once --json\n"
+        "  guard demo --platform --listen 127.0.0.1:4533\n\n"
         "Everything listens on 127.0.0.1 only. Needs the demo extra: pip install 'noai-guard[demo]'\n"
         "exit codes: 0 every decision was as the policy's own examples say, 1 one was not, 2 could not start"
     )
     parser.add_argument("--once", action="store_true", help="stop after the cast, and tell by the exit code")
     parser.add_argument(
         "--listen", default="127.0.0.1:0", metavar="H:P", help="where the guard answers (default: a free port)"
+    )
+    parser.add_argument(
+        "--platform", action="store_true", help="only the platform, at --listen, for a guard of your own in front"
     )
     parser.add_argument("--json", action="store_true", help="the outcome as one JSON object instead of tables")
 
@@ -89,8 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         try:
             prepare(directory, progress)
-            platform_port = free_port()
             environment = {**os.environ, "GUARD_DEMO_DIR": str(directory)}
+            if arguments.platform:
+                return _stay_alone(stack, arguments.listen, environment)
+            platform_port = free_port()
             stack.enter_context(_platform(platform_port, environment))
             guard, host, port = stack.enter_context(_guard(platform_port, arguments.listen))
         except (OSError, RuntimeError) as error:
@@ -103,6 +109,23 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.once:
             _stay(host, port)
         return 0 if good else 1
+
+
+def _stay_alone(stack: ExitStack, listen: str, environment: dict[str, str]) -> int:
+    """The platform without a guard, until Ctrl-C."""
+    host, _, asked = listen.rpartition(":")
+    if host not in ("127.0.0.1", "localhost") or not asked.isdigit():
+        raise OSError(f"'{listen}': the platform listens on 127.0.0.1:PORT only")
+    port = int(asked) or free_port()
+    stack.enter_context(_platform(port, environment))
+    sys.stdout.write(
+        f"The platform answers at http://127.0.0.1:{port}, unguarded. Put a guard in front, and stop with Ctrl-C:\n"
+        f"  guard serve --upstream http://127.0.0.1:{port} --listen 127.0.0.1:8080 --log all\n"
+    )
+    sys.stdout.flush()
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+    return 0
 
 
 def free_port() -> int:
