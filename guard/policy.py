@@ -8,6 +8,7 @@ Directive paths are open to everyone whatever is written. With several readings 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -100,39 +101,38 @@ class Example:
 class RuleIndex:
     """Which of many rules can match at all: each is filed under one telling condition and under its route classes.
 
-    A rule is filed by the condition that fits the fewest requests; those without a positive one are asked always.
-    The cost of a question is a few look-ups for each word of the evidence, however many rules there are.
+    A rule is filed by the condition whose values the fewest rules ask for; those without a positive one are asked
+    always. The cost of a question is a few look-ups for each word of the evidence, however many rules there are.
     """
 
     __slots__ = ("_always", "_facts", "_files", "rules")
 
-    _TELLING = (
-        "agent",
-        "network",
-        "path",
-        "user_agent",
-        "operator",
-        "category",
-        "purpose",
-        "method",
-        "identity",
-    )  # labels are found on the way down, so no rule is filed under them
+    _UNTELLING = ("route", "label")  # every rule is filed by route as well; labels are found on the way down
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
         self._always: dict[str, list[int]] = {}
         self._files: dict[tuple[int, str, str], list[int]] = {}
+        positive = [
+            {test.fact: test for test in rule.when if isinstance(test, Condition) and not test.negated}
+            for rule in self.rules
+        ]
+        sought = Counter((fact, value) for asked in positive for fact, test in asked.items() for value in test.values)
         facts: set[int] = set()
-        for number, rule in enumerate(self.rules):
-            asked = {test.fact: test for test in rule.when if isinstance(test, Condition) and not test.negated}
+        for number, asked in enumerate(positive):
             routes: Iterable[str] = asked["route"].values if "route" in asked else ("",)
-            telling = next((asked[fact] for fact in self._TELLING if fact in asked), None)
-            for route in routes:
-                if telling is None:
+            crowds = [
+                (max((sought[fact, value] for value in test.values), default=0), POSITION[fact], test)
+                for fact, test in asked.items()
+                if fact not in self._UNTELLING
+            ]
+            if not crowds:
+                for route in routes:
                     self._always.setdefault(route, []).append(number)
-                    continue
-                position = POSITION[telling.fact]
-                facts.add(position)
+                continue
+            _, position, telling = min(crowds, key=lambda crowd: crowd[:2])
+            facts.add(position)
+            for route in routes:
                 for value in telling.values:
                     self._files.setdefault((position, value, route), []).append(number)
         self._facts = tuple(sorted(facts))
@@ -425,7 +425,7 @@ def decide(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> Verdict:
                 if rung.at <= total:
                     settled = rung.rule
         if settled is None and policy.rows:
-            settled = _row(policy, evidence, now_s, observed if trying else None)
+            settled = _row(policy, evidence, observed if trying else None)
     action = settled.then if settled else ("allow" if open_to_all else policy.default)
     return Verdict(action, settled, tuple(labels), tuple(observed), route_class, tuple(weighed))
 
@@ -434,13 +434,15 @@ def _lower(labels: list[str]) -> tuple[str, ...]:
     return tuple(label.lower() for label in labels)
 
 
-def _row(policy: Policy, evidence: Evidence, now_s: float, observed: list[Rule] | None) -> Rule | None:
-    """The narrowest row for this agent that is not only on trial; those that are go to `observed`."""
+def _row(policy: Policy, evidence: Evidence, observed: list[Rule] | None) -> Rule | None:
+    """The narrowest row for this agent that is not only on trial; those that are go to `observed`.
+
+    A row has one condition, and is filed under it: what is found there holds.
+    """
     for row in policy.row_index.candidates(evidence):
-        if all_hold(row.when, evidence) and row.in_force(now_s):
-            if observed is None or row.mode is not Mode.OBSERVE:
-                return row
-            observed.append(row)
+        if observed is None or row.mode is not Mode.OBSERVE:
+            return row
+        observed.append(row)
     return None
 
 

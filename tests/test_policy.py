@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard import Guard, Request
-from guard.conditions import FACTS, Condition, Evidence, all_hold
+from guard.conditions import FACTS, Condition, Evidence, Group, all_hold
 from guard.load import read_policy, shipped_catalogue
-from guard.model import Decision, Identity, Mode
-from guard.policy import Policy, Rule, Verdict, decide, strictest, trace
+from guard.model import UNTOLD_AGENT, Decision, Identity, Mode
+from guard.policy import NetworkTable, Policy, Rule, Verdict, decide, strictest, trace
 from guard.verify import read_published, verify
 
 GPTBOT, CCBOT, GOOGLE, CURL = "GPTBot/1.3", "CCBot/2.0", "Mozilla/5.0 (compatible; Googlebot/2.1)", "curl/8.14"
@@ -267,3 +267,183 @@ def test_tracing_agrees_with_deciding() -> None:
     evidence = policy.evidence(Guard(policy).catalogue.by_name["gptbot"], Identity.UNVERIFIED, "/x", "GET", ())
     assert trace(policy, evidence)[0].matched
     assert decide(policy, evidence).rule == policy.rules[0]
+
+
+NONE = "- {name: nobody, when: {path: /nowhere}, then: allow}\n"
+
+# -- in words ------------------------------------------------------------------------------------------------
+
+
+def evidence_of(policy: Policy, path: str = "/x", agent: str = "gptbot") -> Evidence:
+    return policy.evidence(shipped_catalogue().by_name[agent], Identity.UNVERIFIED, path, "GET", ())
+
+
+def test_a_condition_says_what_it_wanted_and_what_it_found() -> None:
+    evidence = evidence_of(a_policy(NONE), "/x")
+    assert Condition("agent", frozenset({"ccbot", "a"})).explain(evidence) == "agent is one of [a, ccbot]: found gptbot"
+    assert Condition("route", frozenset({"media"}), True).explain(evidence) == "route is none of [media]: found page"
+    assert Condition("path", frozenset({"/y"})).explain(evidence) == "path is one of [/y]: found nothing"
+    unknown = evidence._replace(agent=None)
+    assert Condition("agent", frozenset({"a"})).explain(unknown) == "agent is one of [a]: not known"
+    two = evidence._replace(purpose=("search", "ai-use"))
+    assert (
+        Condition("purpose", frozenset({"ai-use"})).explain(two) == "purpose is one of [ai-use]: found search, ai-use"
+    )
+
+
+def test_of_many_values_a_dozen_is_shown() -> None:
+    evidence = evidence_of(a_policy(NONE))
+    dozen = [f"v{n:02}" for n in range(12)]
+    said = Condition("agent", frozenset(dozen)).explain(evidence)
+    assert said == f"agent is one of [{', '.join(dozen)}]: found gptbot"
+    said = Condition("agent", frozenset([*dozen, "v12"])).explain(evidence)
+    assert said == f"agent is one of [{', '.join(dozen)}, …]: found gptbot"
+
+
+def test_a_group_says_its_branches() -> None:
+    evidence = evidence_of(a_policy(NONE))
+    one, two = Condition("route", frozenset({"page"})), Condition("method", frozenset({"POST"}))
+    any_of = Group(((one, two), (two,)), every=False)
+    assert any_of.explain(evidence) == (
+        "any of (route is one of [page]: found page; method is one of [POST]: found GET"
+        " | method is one of [POST]: found GET)"
+    )
+    assert Group(((one,),), every=True, negated=True).explain(evidence) == (
+        "not all of (route is one of [page]: found page)"
+    )
+
+
+WALK = """
+- {name: noted, when: {agent: GPTBot}, then: label, label: AI}
+- {name: heavy, when: {label: ai}, weigh: +40}
+- {name: light, when: {agent: GPTBot}, weigh: +5}
+- {name: on trial, when: {agent: GPTBot}, weigh: +50, mode: observe}
+- {name: begins, when: {agent: GPTBot}, then: block, from: 1970-01-11}
+- {name: ended, when: {agent: GPTBot}, then: block, until: 1970-01-05}
+- {name: elsewhere, when: {path: /y}, then: block}
+"""
+WALK_MORE = """
+limits: [{name: slow, rate: 1/s, burst: 9}]
+ladder:
+  - {route: media, steps: [{at: 1, then: block}]}
+  - {steps: [{at: 30, then: throttle, limit: slow}, {at: 40, then: block}, {at: 90, then: block}]}
+agents: {ai-train: block, search: allow}
+"""
+DAY_S = 86_400.0
+
+
+def test_a_walk_shows_every_rule_step_and_row_and_why() -> None:
+    policy = a_policy(WALK, more=WALK_MORE)
+    steps = {step.rule.name: step for step in trace(policy, evidence_of(policy), 7 * DAY_S)}
+    assert list(steps) == [
+        *("noted", "heavy", "light", "on trial", "begins", "ended", "elsewhere"),
+        *("ladder: all at 30", "ladder: all at 40", "ladder: all at 90"),
+        *("agents: ai-train", "agents: search"),
+    ]
+    matched = [name for name, step in steps.items() if step.matched]
+    assert matched == ["noted", "heavy", "light", "on trial", "ladder: all at 40", "agents: ai-train"]
+    assert steps["heavy"].why == ("label is one of [ai]: found ai",)
+    assert steps["elsewhere"].why == ("path is one of [/y]: found nothing",)
+    assert steps["ladder: all at 40"].why == ("the weights add up to 45, asked for at 40",)
+    assert (steps["begins"].state, steps["ended"].state, steps["noted"].state) == ("not yet", "over", "")
+    assert steps["ended"].why == ("over: out of its dates", "agent is one of [gptbot]: found gptbot")
+    assert steps["agents: search"].why == ("category is one of [search]: found ai-train",)
+
+
+def test_only_what_failed_is_given_as_the_reason() -> None:
+    policy = a_policy("- {name: r, when: {agent: GPTBot, route: media}, then: block}\n")
+    (step,) = trace(policy, evidence_of(policy))
+    assert step.why == ("route is one of [media]: found page",)
+
+
+def test_a_rule_is_in_force_from_its_first_moment_to_before_its_last() -> None:
+    policy = a_policy("- {name: r, when: {agent: GPTBot}, then: block, from: 1970-01-03, until: 1970-01-04}\n")
+    evidence, rule = evidence_of(policy), policy.rules[0]
+    for moment, state in ((2 * DAY_S - 1, "not yet"), (2 * DAY_S, ""), (4 * DAY_S - 1, ""), (4 * DAY_S, "over")):
+        assert trace(policy, evidence, moment)[0].state == state
+        assert (decide(policy, evidence, moment).rule is rule) is (state == "")
+        assert rule.in_force(moment) is (state == "")
+    assert policy.turns == (2 * DAY_S, 4 * DAY_S)
+
+
+def test_the_walk_adds_weights_on_trial_where_everything_is_on_trial() -> None:
+    policy = a_policy(WALK, more=WALK_MORE + "mode: observe\n")
+    matched = [step.rule.name for step in trace(policy, evidence_of(policy), 7 * DAY_S) if step.matched]
+    assert "ladder: all at 90" in matched
+    assert decide(policy, evidence_of(policy), 7 * DAY_S).weight == 95
+
+
+def test_at_a_moment_a_policy_has_only_the_rules_in_force_on_every_host() -> None:
+    policy = a_policy(WALK, more=WALK_MORE + "hosts: [{names: [h.example], mode: observe}]\n")
+    then = policy.at(7 * DAY_S)
+    assert [rule.name for rule in then.rules] == ["noted", "heavy", "light", "on trial", "elsewhere"]
+    assert [rule.name for rule in then.scopes[0].rules] == [rule.name for rule in then.rules]
+    assert (then.turns, then.scopes[0].mode) == ((), Mode.OBSERVE)
+    assert then.at(0.0) is then
+    assert [rule.name for rule in policy.at(12 * DAY_S).rules if rule.then == "block"] == ["begins", "elsewhere"]
+
+
+# -- many rules ----------------------------------------------------------------------------------------------
+
+
+def test_of_ten_thousand_rules_only_those_that_can_match_are_tried() -> None:
+    kinds = (
+        "agent: GPTBot, path: /a/{n}/**",
+        "category: ai-*, route: media, path: /m/{n}",
+        "network: 10.{b}.0.0/16",
+    )
+    rules = [
+        f"- {{name: r{n}, when: {{{kinds[n % 3].format(n=n, b=n // 3 % 250)}}}, then: block}}" for n in range(10_000)
+    ]
+    policy = a_policy("\n".join([*rules, "- {name: odd, when: {not: {path: /z}}, then: block}\n"]))
+    evidence = evidence_of(policy, "/a/3000/x")
+    tried = [rule.name for rule in policy.index.candidates(evidence)]
+    assert tried == ["r3000", "odd"]  # many ask for the agent, one for the path: the path tells more
+    assert [rule.name for rule in policy.index.candidates(evidence_of(policy, "/q"))] == ["odd"]
+
+
+def test_rules_of_other_route_classes_are_not_even_tried() -> None:
+    policy = a_policy(
+        "- {name: on media, when: {agent: GPTBot, route: media}, then: block}\n"
+        "- {name: anybody on media, when: {route: media, not: {agent: CCBot}}, then: block}\n"
+        "- {name: on pages, when: {agent: GPTBot, route: [page, search]}, then: block}\n"
+    )
+    assert [rule.name for rule in policy.index.candidates(evidence_of(policy))] == ["on pages"]
+
+
+def test_networks_that_hold_an_address_come_the_narrowest_first() -> None:
+    table = NetworkTable(["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "192.0.2.0/24", "2001:db8::/32", "::/0"])
+    assert table.holding("10.1.2.3") == ("10.1.2.0/24", "10.1.0.0/16", "10.0.0.0/8")
+    assert table.holding("10.200.0.1") == ("10.0.0.0/8",)
+    assert table.holding("2001:db8::1") == ("2001:db8::/32", "::/0")
+    assert table.holding("203.0.113.1") == ()
+    assert not NetworkTable([])
+
+
+def test_what_a_log_does_not_tell_is_unknown_and_the_rest_is_known() -> None:
+    policy = a_policy("- {name: r, when: {method: POST, network: 192.0.2.0/24}, then: block}\n")
+    evidence = policy.evidence(UNTOLD_AGENT, Identity.UNKNOWN, "/x", "POST", ("192.0.2.0/24",))
+    assert evidence[:5] == (None,) * 5
+    assert (evidence.method, evidence.network, evidence.user_agent, evidence.label) == (
+        ("POST",),
+        ("192.0.2.0/24",),
+        None,
+        (),
+    )
+    assert decide(policy, evidence).action == "block"
+
+
+def test_each_route_class_has_the_preferences_of_its_kind() -> None:
+    policy = a_policy(NONE, more="preferences: {train-ai: allow, search: allow, audio: {train-ai: disallow}}")
+    assert policy.stated("media") == policy.stated("manifest") == {"train-ai": "disallow", "search": "allow"}
+    assert policy.stated("artwork") == policy.stated("static") == {"train-ai": "allow", "search": "allow"}
+
+
+def test_a_row_on_trial_is_noted_and_leaves_it_to_the_wider_row() -> None:
+    policy = a_policy(
+        NONE, more="agents:\n  ai-*: block\n  ai-train: {then: throttle, limit: slow, mode: observe}\n"
+        "limits: [{name: slow, rate: 1/s, burst: 9}]\n"
+    )  # fmt: skip
+    verdict = decide(policy, evidence_of(policy))
+    assert (verdict.action, verdict.rule.name if verdict.rule else "") == ("block", "agents: ai-*")
+    assert [rule.name for rule in verdict.observed] == ["agents: ai-train"]

@@ -32,8 +32,10 @@ COMMANDS: dict[str, Command] = {
     "check": Command("read policies and name every problem in them", "check"),
     "test": Command("try a policy's examples, and see which rules have none", "test"),
     "explain": Command("show how one request would be decided, and why", "explain"),
+    "diff": Command("show what changes from one policy to another", "diff"),
     "replay": Command("show what a policy would have done to an access log", "replay"),
     "render": Command("print a directive file or the headers of a policy", "render"),
+    "schema": Command("print the JSON Schema of policies, for editors", "schema"),
     "robots": Command("turn a robots.txt into rules of a policy", "robots"),
     "demo": Command("run a small music platform with the guard in front", "demo"),
 }
