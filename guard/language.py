@@ -6,21 +6,24 @@ the documentation against it. A new word is one line here, its reading in `load.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from guard.conditions import FACTS
 from guard.model import ACTIONS, CATEGORIES, KINDS, ON_STORE_FAILURE, PURPOSES, ROUTE_CLASSES, Identity, Mode
+from guard.nodes import MOMENT, NAME
 
 PREFERENCES = ("train-ai", "ai-use", "search")
 PREFERENCE_WORDS = ("allow", "disallow")
 LIMIT_KEYS = ("client", "prefix", "agent", "operator", "site")
 FINAL_ACTIONS = tuple(action for action in ACTIONS if action != "label")
 ROW_ACTIONS = (*FINAL_ACTIONS, "inherit")
+ROW_WORDS = tuple(action for action in ROW_ACTIONS if action != "throttle")
 STEP_ACTIONS = ("throttle", "block")
 DEFAULTS = ("allow", "block")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MODES = tuple(mode.value for mode in Mode)
 IDENTITIES = tuple(identity.value for identity in Identity)
+CLOSABLE = tuple(route_class for route_class in ROUTE_CLASSES if route_class != "directive")
 UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86400}
 MAX_WEIGHT = 100
 MAX_NESTING = 4
@@ -28,25 +31,38 @@ MAX_NESTING = 4
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One line of text; `form` is an ECMA-262 regular expression for editors, "" = any."""
+    """Text; `form` is a regular expression for editors (ECMA-262, of the kind that Python reads alike), "" = any."""
 
     form: str = ""
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A name out of what ships: `of` agents, operators (both in any case), presets or snippets.
+
+    With `form`, also any text that has this form; "" = nothing else.
+    """
+
+    of: str
+    form: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
-    """One of a list of words; with `globs`, also a word with `*` in it."""
+    """One of a list of words; with `globs`, also a word with `*` in it; with `any_case`, however it is spelt."""
 
     words: tuple[str, ...]
     globs: bool = False
+    any_case: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A whole number, both ends included."""
+    """A whole number, both ends included; `zero` tells whether 0 may be among them."""
 
     least: int
     most: int
+    zero: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +88,7 @@ class ListOf:
 class MapOf:
     """A mapping from `key` to `value`."""
 
-    key: Text | Choice
+    key: Text | Choice | Named
     value: Shape
 
 
@@ -101,12 +117,23 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Tie:
+    """`key` stands only where `beside` stands (and says `word`, unless that is ""); with `must`, it has to."""
+
+    key: str
+    beside: str
+    word: str = ""
+    must: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
-    """A mapping with known keys. Of each group in `one_of`, exactly one key must stand; `least` = not empty."""
+    """A mapping with known keys. Of `one_of` exactly one key must stand; `least` = so many keys at least."""
 
     name: str
     words: tuple[Word, ...]
-    one_of: tuple[tuple[str, ...], ...] = ()
+    one_of: tuple[str, ...] = ()
+    ties: tuple[Tie, ...] = ()
     least: int = 0
 
     names: tuple[str, ...] = field(init=False)
@@ -115,30 +142,39 @@ class Block:
         object.__setattr__(self, "names", tuple(word.name for word in self.words))
 
 
-Shape = Text | Choice | Number | Flag | OneOrMany | ListOf | MapOf | Either | See | Block
+Shape = Text | Named | Choice | Number | Flag | OneOrMany | ListOf | MapOf | Either | See | Block
 
-_NAME = Text(r"^[A-Za-z0-9][A-Za-z0-9 ._'-]{0,79}$")
-_PATH = Text(r"^/[^?#%]*$")
-_LINE = Text()
-_DATE = Text(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9]{2}:?[0-9]{2})?)?$")
+_NAME = Text(f"^{NAME}$")
+_PATH = Text(r"^/(?!/)(?!.*//)(?!(.*/)?\.{1,2}(/|$))(?!.*[^/]\*\*)(?!.*\*\*[^/])[^?#%]*$")
+_PREFIX = Text(r"^/(?!/)(?!.*//)(?!(.*/)?\.{1,2}(/|$))[^?#%*]+$")
+_HOST = Text(r"^((\*\.)?[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])$")
+_NETWORK = Text(r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)(/[0-9.]+)?$")
+_ADDRESS = Text(r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)$")
+_TITLE = Text(r"^[^\u0000-\u001f\u007f]+$")
+_LINE = Text(r"^[^\u0000-\u001f\u007f]*$")
+_FREE = Text()
+_DATE = Text(f"^ *{MOMENT} *$")
+_AGENT = Named("agents", ".")
+_METHOD = Choice(METHODS, any_case=True)
+_LIMITED = (Tie("limit", "then", "throttle", must=True),)
 _MODE = Word("mode", Choice(MODES), "observe: decide and log only; enforce: act")
-_REASON = Word("reason", _LINE, "said to the refused, in words")
+_REASON = Word("reason", _FREE, "said to the refused, in words")
 _LIMIT_NAME = Word("limit", _NAME, "the limit that throttle asks, one of 'limits'")
 
 SITE = Block(
     "site",
     (
-        Word("name", _LINE, "who publishes; stands in robots.txt and on refusals", required=True),
-        Word("hosts", OneOrMany(_LINE), "the hosts that this file is for; *.example.org means all below"),
+        Word("name", _TITLE, "who publishes; stands in robots.txt and on refusals", required=True),
+        Word("hosts", OneOrMany(_HOST), "the hosts that this file is for; *.example.org means all below"),
         Word("contact", _LINE, "shown on every refusal, best a mailto: or a URL"),
-        Word("trusted_proxies", OneOrMany(_LINE, 0), "networks of the hops in front that are yours"),
+        Word("trusted_proxies", OneOrMany(_NETWORK, 0), "networks of the hops in front that are yours"),
         Word("client_ip_header", Text("^[A-Za-z0-9-]+$"), "the one header that trusted hops write"),
         Word("trusted_hops", Number(0, 999_999_999), "the client is the N-th address from the right"),
         Word("trust_unix", Flag(), "believe the header on unix sockets"),
         Word("case_sensitive", Flag(), "whether /A and /a are different paths"),
-        Word("strip_prefixes", OneOrMany(_PATH), "prefixes that a proxy behind the guard cuts off"),
+        Word("strip_prefixes", OneOrMany(_PREFIX), "prefixes that a proxy behind the guard cuts off"),
         Word("sitemap", _LINE, "written into robots.txt"),
-        Word("published_networks", MapOf(_LINE, OneOrMany(_LINE)), "where agents say they come from"),
+        Word("published_networks", MapOf(_AGENT, OneOrMany(_NETWORK)), "where agents say they come from"),
     ),
 )
 
@@ -147,10 +183,11 @@ ROUTE = Block(
     (
         Word("class", Choice(ROUTE_CLASSES), "what these URLs are"),
         Word("paths", OneOrMany(_PATH), "path patterns; * is one segment or a part of one, ** any number"),
-        Word("preset", _LINE, "the routes of a known platform, in this place"),
-        Word("under", Text(r"^/[^?#%*]*$"), "for a preset: the prefix under which the platform lives"),
+        Word("preset", Named("presets"), "the routes of a known platform, in this place"),
+        Word("under", _PREFIX, "for a preset: the prefix under which the platform lives"),
     ),
-    one_of=(("class", "preset"),),
+    one_of=("preset", "class"),
+    ties=(Tie("paths", "class", must=True), Tie("under", "preset")),
 )
 
 _PURPOSE_WORDS = tuple(Word(name, Choice(PREFERENCE_WORDS), "allow or disallow") for name in PREFERENCES)
@@ -164,23 +201,28 @@ LIMIT = Block(
     "limit",
     (
         Word("name", _NAME, "how rules call this limit", required=True),
-        Word("rate", Text("^ *[0-9]{1,9} */ *[a-z]+ *$"), "the pace that may go on for ever: 60/min", required=True),
+        Word(
+            "rate",
+            Text(f"^ *(?!0+ */)[0-9]{{1,9}} */ *({'|'.join(UNITS)}) *$"),
+            "the pace that may go on for ever: 60/min",
+            required=True,
+        ),
         Word("burst", Number(1, 999_999_999), "how many may come at once after a pause"),
         Word("key", OneOrMany(Choice(LIMIT_KEYS)), "what is counted together"),
     ),
 )
 
 _WORDS_OF_FACT: dict[str, Shape] = {
-    "agent": _LINE,
-    "operator": _LINE,
+    "agent": _AGENT,
+    "operator": Named("operators", r"\*"),
     "purpose": Choice(PURPOSES, globs=True),
     "category": Choice(CATEGORIES, globs=True),
     "identity": Choice(IDENTITIES),
     "route": Choice(ROUTE_CLASSES),
     "path": _PATH,
-    "method": Choice((*METHODS, *(method.lower() for method in METHODS))),
-    "network": _LINE,
-    "user_agent": _LINE,
+    "method": _METHOD,
+    "network": _NETWORK,
+    "user_agent": Text(r"^$|^(?=.*[^* ])[\u0000-\u007f]{1,512}$"),
     "label": _NAME,
 }
 _SAYS_OF_FACT = {
@@ -197,24 +239,23 @@ _SAYS_OF_FACT = {
     "label": "what a rule above has noted",
 }
 _TESTS = See("when")
-WHEN = Block(
-    "when",
-    (
-        *(Word(fact, OneOrMany(_WORDS_OF_FACT[fact]), _SAYS_OF_FACT[fact]) for fact in FACTS),
-        Word("not", _TESTS, "none of these may hold"),
-        Word("any", ListOf(_TESTS, 1), "one of these must hold"),
-        Word("all", ListOf(_TESTS, 1), "each of these must hold"),
-    ),
-    least=1,
+_CONDITIONS = tuple(Word(fact, OneOrMany(_WORDS_OF_FACT[fact]), _SAYS_OF_FACT[fact]) for fact in FACTS)
+_GROUPS = (
+    Word("any", ListOf(_TESTS, 1), "one of these must hold"),
+    Word("all", ListOf(_TESTS, 1), "each of these must hold"),
 )
+WHEN = Block("when", (*_CONDITIONS, Word("not", See("not"), "none of these may hold"), *_GROUPS), least=1)
+NOT = Block("not", (*_CONDITIONS, *_GROUPS), least=1)
 
 RULE = Block(
     "rule",
     (
-        Word("name", _NAME, "how logs and refusals call this rule", required=True),
+        Word("name", Text(f"^(?!default$){NAME}$"), "how logs and refusals call this rule", required=True),
         Word("when", _TESTS, "what the rule applies to: all must hold", required=True),
         Word("then", Choice(ACTIONS), "what is done; all but label are final"),
-        Word("weigh", Number(-MAX_WEIGHT, MAX_WEIGHT), "added to the sum that the ladder looks at; not final"),
+        Word(
+            "weigh", Number(-MAX_WEIGHT, MAX_WEIGHT, zero=False), "added to the sum that the ladder looks at; not final"
+        ),
         _MODE,
         _REASON,
         _LIMIT_NAME,
@@ -222,7 +263,8 @@ RULE = Block(
         Word("from", _DATE, "in force from this day (UTC) or moment"),
         Word("until", _DATE, "in force to the end of this day (UTC), or before this moment"),
     ),
-    one_of=(("then", "weigh"),),
+    one_of=("then", "weigh"),
+    ties=(*_LIMITED, Tie("label", "then", "label")),
 )
 
 AGENT_ROW = Block(
@@ -233,15 +275,17 @@ AGENT_ROW = Block(
         _REASON,
         _MODE,
     ),
+    ties=_LIMITED,
 )
 ROW = Block(
     "row",
     (
         *AGENT_ROW.words,
-        Word("agents", MapOf(_LINE, Either((Choice(ROW_ACTIONS), AGENT_ROW))), "agents that differ from their row"),
+        Word("agents", MapOf(_AGENT, Either((Choice(ROW_WORDS), AGENT_ROW))), "agents that differ from their row"),
     ),
+    ties=_LIMITED,
 )
-ROWS = MapOf(Choice(CATEGORIES, globs=True), Either((Choice(ROW_ACTIONS), ROW)))
+ROWS = MapOf(Choice(CATEGORIES, globs=True), Either((Choice(ROW_WORDS), ROW)))
 
 STEP = Block(
     "step",
@@ -251,17 +295,18 @@ STEP = Block(
         _LIMIT_NAME,
         _REASON,
     ),
+    ties=_LIMITED,
 )
 LADDER = Block(
     "ladder",
     (
-        Word("route", OneOrMany(Choice(ROUTE_CLASSES)), "for these route classes; left out: for all"),
+        Word("route", OneOrMany(Choice(CLOSABLE)), "for these route classes; left out: for all"),
         Word("steps", ListOf(STEP, 1), "what sums lead to, rising", required=True),
     ),
 )
 
 ON_FAILURE = Either(
-    (Choice(ON_STORE_FAILURE), MapOf(Choice(ROUTE_CLASSES), Choice(ON_STORE_FAILURE))),
+    (Choice(ON_STORE_FAILURE), MapOf(Choice(CLOSABLE), Choice(ON_STORE_FAILURE))),
 )
 
 EXAMPLE = Block(
@@ -269,13 +314,14 @@ EXAMPLE = Block(
     (
         Word("name", _NAME, "what the request is", required=True),
         Word("path", Text("^/"), "as sent, percent-encoding and all", required=True),
-        Word("method", Choice((*METHODS, *(method.lower() for method in METHODS))), "the method; GET"),
-        Word("user_agent", _LINE, "the User-Agent"),
-        Word("ip", _LINE, "where it comes from"),
+        Word("method", _METHOD, "the method; GET"),
+        Word("user_agent", _FREE, "the User-Agent"),
+        Word("ip", _ADDRESS, "where it comes from"),
+        Word("identity", Choice(IDENTITIES), "as if this were known of it; left out: what the policy's networks say"),
         Word("expect", Choice(FINAL_ACTIONS), "the decision you expect", required=True),
-        Word("rule", _LINE, "the rule that should decide it; 'default' for none"),
+        Word("rule", _FREE, "the rule that should decide it; 'default' for none"),
         Word("labels", OneOrMany(_NAME, 0), "what should be noted"),
-        Word("weight", Number(-10_000, 10_000), "what the weights should add up to"),
+        Word("weight", Number(-99_999, 99_999), "what the weights should add up to"),
         Word("at", _DATE, "the moment at which it comes; left out: now"),
     ),
 )
@@ -297,21 +343,33 @@ _SHARED = (
 SCOPE = Block(
     "scope",
     (
-        Word("names", OneOrMany(_LINE), "the hosts that this is for", required=True),
-        Word("site", See("partial site"), "what differs from the file's site"),
+        Word("names", OneOrMany(_HOST), "the hosts that this is for", required=True),
+        Word("site", See("scope site"), "what differs from the file's site"),
         *_SHARED,
     ),
 )
-PARTIAL_SITE = Block("partial site", tuple(Word(word.name, word.shape, word.says) for word in SITE.words))
+_SITE_WORDS = tuple(Word(word.name, word.shape, word.says) for word in SITE.words)
+PARTIAL_SITE = Block("partial site", _SITE_WORDS)
+SCOPE_SITE = Block("scope site", tuple(word for word in _SITE_WORDS if word.name != "hosts"))
+_INCLUDE = Word(
+    "include",
+    OneOrMany(Named("snippets", r"^(?![/~])(?!.*://).*\.ya?ml$"), 0),
+    "other files whose blocks follow what this file says",
+)
+_VERSION = Word("version", Choice(("1",)), "the edition of this language", required=True)
+_HOSTS = Word("hosts", ListOf(SCOPE), "hosts with words of their own")
+_SITE_SAYS = "who publishes, and what stands in front"
+FRAGMENT = Block("fragment", (_VERSION, _INCLUDE, Word("site", See("partial site"), _SITE_SAYS), _HOSTS, *_SHARED))
+"""An included file; also one that includes: the rest may stand there."""
 POLICY = Block(
     "policy",
     (
-        Word("version", Choice(("1",)), "the edition of this language", required=True),
-        Word("include", OneOrMany(_LINE), "other files whose blocks follow what this file says"),
-        Word("site", SITE, "who publishes, and what stands in front"),
-        Word("hosts", ListOf(SCOPE), "hosts with words of their own"),
-        *_SHARED,
+        _VERSION,
+        _INCLUDE,
+        Word("site", SITE, _SITE_SAYS, required=True),
+        _HOSTS,
+        *(replace(word, required=word.name == "default") for word in _SHARED),
     ),
 )
-BLOCKS = {block.name: block for block in (WHEN, PARTIAL_SITE)}
+BLOCKS = {block.name: block for block in (WHEN, NOT, PARTIAL_SITE, SCOPE_SITE)}
 """The blocks that `See` names."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import ip_network
@@ -17,14 +18,27 @@ from math import inf
 from pathlib import Path
 
 from guard import language
-from guard.classify import Catalogue, glob_matches, load_catalogue
+from guard.classify import BROWSER_AGENT, Catalogue, glob_matches, load_catalogue
 from guard.conditions import FACTS, Condition, Group, Test
+from guard.directives import FILES
 from guard.documents import Mapping, Node, Scalar, Sequence
 from guard.errors import PolicyError, Problem
 from guard.identify import read_address
 from guard.language import FINAL_ACTIONS, LIMIT_KEYS, MAX_NESTING, MAX_WEIGHT, METHODS, PREFERENCES, UNITS
 from guard.listeners import check_limits
-from guard.model import ACTIONS, CATEGORIES, KINDS, ON_STORE_FAILURE, PURPOSES, ROUTE_CLASSES, Limit, Mode, Site
+from guard.model import (
+    ACTIONS,
+    CATEGORIES,
+    KINDS,
+    ON_STORE_FAILURE,
+    PURPOSES,
+    ROUTE_CLASSES,
+    UNKNOWN_AGENT,
+    Identity,
+    Limit,
+    Mode,
+    Site,
+)
 from guard.nodes import NodeReader, guess
 from guard.policy import Example, Ladder, Policy, RoutePatterns, Rule, Rung
 from guard.sources import join, read_bytes, read_sources, shipped_folder, without
@@ -126,7 +140,7 @@ def _build(text: str, file: str, path: Path | None, catalogue: Catalogue) -> Pol
         problems += reader.problems
     if policy is not None and not any(problem.level == "error" for problem in problems):
         for one in (policy, *policy.scopes):
-            problems += check_limits(one, catalogue)
+            problems += check_limits(one, catalogue, time.time())
     problems = sorted(dict.fromkeys(problems), key=lambda problem: (problem.file != file, problem.file, problem.line))
     errors = tuple(problem for problem in problems if problem.level == "error")
     if errors or policy is None:
@@ -162,6 +176,7 @@ class _Reader(NodeReader):
         self.catalogue = catalogue
         self.labels: set[str] = set()  # noted by the rules read so far
         self._operators = {agent.operator.lower(): agent.operator for agent in catalogue.agents}
+        self._limits: dict[str, Limit] = {}  # of the file and of all its hosts
         self._values: dict[tuple[str, str], frozenset[str]] = {}  # of written words that were fine
 
     # -- the whole ---------------------------------------------------------------------------------------
@@ -174,7 +189,8 @@ class _Reader(NodeReader):
         scopes: list[Policy] = []
         if hosts is not None:
             rest = without(document, "hosts", "examples", "version", "include")
-            taken = dict.fromkeys(base.site.hosts, hosts.line)
+            site = document.get("site")
+            taken = dict.fromkeys(base.site.hosts, site.line if site else 0)
             scopes = list(self.each(document, "hosts", lambda item: self.scope(item, rest, taken)))
         return replace(base, scopes=tuple(scopes), hosts=base.site.hosts)
 
@@ -188,7 +204,11 @@ class _Reader(NodeReader):
             if name in taken:
                 self.refuse(item.get("names") or item, f"hosts: '{name}' is named twice (first on line {taken[name]})")
             taken[name] = item.line
-        policy = self.blocks(join(without(item, "names"), [rest]))
+        site = item.get("site")
+        if isinstance(site, Mapping) and (inner := site.get("hosts")) is not None:
+            self.refuse(inner, "hosts: site: 'hosts' belongs to the file's site: say 'names' here")
+        joined = join(without(item, "names"), [rest])
+        policy = self.blocks(Mapping(joined.entries, rest.line, rest.file))
         return replace(policy, hosts=names)
 
     def blocks(self, document: Mapping) -> Policy:
@@ -308,9 +328,9 @@ class _Reader(NodeReader):
         found: dict[str, tuple[str, ...]] = {}
         for key, value in node.entries if node else ():
             where = f"site: published_networks: '{key.text}': "
-            self.agent_names(key, where)
             nets = [self.network(item, where) for item in self.texts(value, where)]
-            found[key.text.lower()] = tuple(net for net in nets if net)
+            for name in self.agent_names(key, where):
+                found[name] = (*found.get(name, ()), *(net for net in nets if net))
         return found
 
     # -- routes and preferences --------------------------------------------------------------------------
@@ -339,6 +359,9 @@ class _Reader(NodeReader):
         except ValueError as error:
             reason = "has host bits set" if "host bits" in str(error) else "write it like 192.0.2.0/24 or 2001:db8::/32"
             self.refuse(node, f"{where}'{node.text}' is not a network: {reason}")
+            return None
+        if "%" in node.text:
+            self.refuse(node, f"{where}'{node.text}' is not a network: leave out what follows the '%'")
             return None
         if network.version == 6 and network.network_address.ipv4_mapped:
             self.refuse(node, f"{where}'{node.text}' holds nobody: write IPv4 networks as IPv4")
@@ -393,6 +416,7 @@ class _Reader(NodeReader):
         seen: dict[str, int] = {}
 
         def limit(item: Mapping) -> Limit | None:
+            taken = len(seen)
             name = self.named(item, "limits: ", seen)
             where = f"limit '{name}': "
             self.keys(item, language.LIMIT.names, where)
@@ -408,7 +432,15 @@ class _Reader(NodeReader):
                 burst = 1
             keys = [self.one_of(key, LIMIT_KEYS, "limit key", where) for key in self.texts(item.get("key"), where)]
             key = tuple(key for key in keys if key) or ("client",)
-            return Limit(name, count, float(UNITS[match[2]]), burst, key, item.line, item.file or self.file)
+            made = Limit(name, count, float(UNITS[match[2]]), burst, key, item.line, item.file or self.file)
+            known = self._limits.setdefault(name, made)
+            if known != made and len(seen) > taken:  # else it is named twice, which was said
+                self.refuse(
+                    item,
+                    f"{where}another one on line {known.line} has this name, and what is counted is one for all hosts: "
+                    "give it a name of its own",
+                )
+            return known if known == made else made
 
         return limit
 
@@ -425,6 +457,8 @@ class _Reader(NodeReader):
                     self.refuse(key, f"{where}directive files are never limited: leave them out")
                 elif route_class and word:
                     found[route_class] = word
+        elif isinstance(node, Sequence):
+            self.refuse(node, f"{where}expected {', '.join(ON_STORE_FAILURE)}, or one of them for each route class")
         elif node is not None and (word := self.one_of(node, ON_STORE_FAILURE, "word", where)):
             found = dict.fromkeys((route for route in ROUTE_CLASSES if route != "directive"), word)
         return {route_class: word for route_class, word in found.items() if word != "local"}
@@ -448,10 +482,13 @@ class _Reader(NodeReader):
         if item.get("when") is None:
             self.refuse(item, f"{where}needs 'when' (what the rule applies to)")
         limit = self.rule_limit(item, then, limits, where)
-        if then not in ("label", None) and (label_node := item.get("label")) is not None:
+        label_node = item.get("label")
+        if then not in ("label", None) and label_node is not None:
             self.refuse(label_node, f"{where}'label' goes with 'then: label'")
         tests = self.tests(when, where) if when else ()
         label = self.text(item, "label", where)
+        if isinstance(label_node, Scalar):
+            self.well_named(label_node, f"{where}label: ")
         if then == "label":
             self.labels.add((label or name).lower())
         from_s, until_s = self.dates(item, where)
@@ -469,7 +506,8 @@ class _Reader(NodeReader):
             until_s=until_s,
             file=item.file or self.file,
         )
-        self.check_open(rule, when)
+        if rule.then in ("throttle", "block") and when is not None:
+            self.check_open(rule, when)
         return rule
 
     def action(self, node: Node, known: tuple[str, ...], where: str) -> str | None:
@@ -509,26 +547,25 @@ class _Reader(NodeReader):
         name = self.one_of(node, limits, "limit", where)
         return limits[name] if name else None
 
-    def check_open(self, rule: Rule, when: Mapping | None) -> None:
+    def check_open(self, rule: Rule, when: Mapping) -> None:
         """Directive paths stay open to everyone: a rule that says otherwise is refused."""
-        node = when.get("route") if when else None
-        if node is None or rule.then not in ("throttle", "block"):
-            return
-        for item in node.items if isinstance(node, Sequence) else (node,):
-            if isinstance(item, Scalar) and item.text == "directive":
-                self.refuse(
-                    item, f"rule '{rule.name}': directive files are open to everyone, always: take 'directive' out"
-                )
+        for key, node in when.entries:
+            for item in node.items if isinstance(node, Sequence) else (node,):
+                if isinstance(item, Mapping) and key.text in ("any", "all"):
+                    self.check_open(rule, item)
+                elif isinstance(item, Scalar) and (key.text, item.text) == ("route", "directive"):
+                    self.refuse(
+                        item, f"rule '{rule.name}': directive files are open to everyone, always: take 'directive' out"
+                    )
 
     def check_directives(self, policy: Policy) -> None:
         """The same for rules that name the paths of directive files."""
         for rule in policy.rules:
-            asked = [test for test in rule.when if isinstance(test, Condition) and test.fact == "path"]
             if rule.then not in ("throttle", "block"):
                 continue
-            for path in sorted({path for test in asked if not test.negated for path in test.values}):
+            for path in sorted(_paths_asked(rule.when)):
                 reading = path if policy.site.case_sensitive else path.lower()
-                if "*" not in path and policy.route_class(reading) == "directive":
+                if "*" not in path and (reading in FILES or policy.route_class(reading) == "directive"):
                     message = f"rule '{rule.name}': '{path}' is a directive file, open to everyone, always: take it out"
                     self.problems.append(Problem(rule.file, rule.line, message))
 
@@ -637,7 +674,7 @@ class _Reader(NodeReader):
 
     def user_agent(self, item: Scalar, where: str) -> set[str]:
         text = item.text.lower()
-        if not text.strip("* "):
+        if text and not text.strip("* "):
             self.refuse(item, f"{where}user_agent '{item.text}' would match everybody")
             return set()
         if len(text) > 512 or not text.isascii():
@@ -656,13 +693,13 @@ class _Reader(NodeReader):
     def rows(self, document: Mapping, limits: dict[str, Limit]) -> tuple[Rule, ...]:
         """Rows as rules, the narrower first: single agents, then categories, then globs by what they cover."""
         node = self.mapping(document.get("agents"), "agents: ")
-        single: list[Rule] = []
+        single: list[tuple[int, int, Rule]] = []
         exact: list[Rule] = []
         wide: list[tuple[int, Rule]] = []
         for key, value in node.entries if node else ():
             where = f"agents: {key.text}: "
-            if key.text == "*":
-                self.refuse(key, "agents: '*' is everybody: say 'default' for that")
+            if not key.text.strip("*"):
+                self.refuse(key, f"agents: '{key.text}' is everybody: say 'default' for that")
                 continue
             categories = self.row_categories(key)
             row = self.row(key, value, limits, where, language.ROW.names, Condition("category", categories))
@@ -674,7 +711,8 @@ class _Reader(NodeReader):
             overrides = self.mapping(value.get("agents"), f"{where}agents: ") if isinstance(value, Mapping) else None
             for name, said in overrides.entries if overrides else ():
                 single += self.override(name, said, limits, where, categories)
-        return (*single, *exact, *(row for _, row in sorted(wide, key=lambda pair: pair[0])))
+        named = (row for _, _, row in sorted(single, key=lambda one: one[:2]))
+        return (*named, *exact, *(row for _, row in sorted(wide, key=lambda pair: pair[0])))
 
     def row_categories(self, key: Scalar) -> frozenset[str]:
         if "*" in key.text:
@@ -684,16 +722,26 @@ class _Reader(NodeReader):
 
     def override(
         self, name: Scalar, said: Node, limits: dict[str, Limit], where: str, categories: frozenset[str]
-    ) -> list[Rule]:
-        """One agent that differs from its row; nothing when it inherits."""
+    ) -> list[tuple[int, int, Rule]]:
+        """One agent that differs from its row, with how many it names in how many categories; nothing for `inherit`.
+
+        A glob means those agents of the row that it fits.
+        """
         found = self.agent_names(name, where)
-        for one in found:
-            agent = self.catalogue.by_name.get(one)
-            if agent is not None and categories and agent.category not in categories:
-                self.refuse(name, f"{where}agent '{name.text}' is {agent.category}: put it under that row")
+        others = {one: own for one in found if (own := self.category_of(one)) not in (None, *categories)}
+        if "*" not in name.text and others:
+            self.refuse(name, f"{where}agent '{name.text}' is {others[name.text.lower()]}: put it under that row")
+        elif found and len(others) == len(found):
+            self.refuse(name, f"{where}no agent of this row matches '{name.text}'")
+        found -= others.keys()
         where = f"{where}{name.text}: "
         row = self.row(name, said, limits, where, language.AGENT_ROW.names, Condition("agent", frozenset(found)))
-        return [row] if row is not None else []
+        return [(len(found), len(categories), row)] if row is not None else []
+
+    def category_of(self, name: str) -> str | None:
+        """The category of an agent by its name in lower case; None when nobody is known by it."""
+        known = (self.catalogue.by_name.get(name), BROWSER_AGENT, UNKNOWN_AGENT)
+        return next((agent.category for agent in known if agent is not None and agent.name.lower() == name), None)
 
     def row(
         self, key: Scalar, value: Node, limits: dict[str, Limit], where: str, known: tuple[str, ...], who: Condition
@@ -735,8 +783,9 @@ class _Reader(NodeReader):
                 self.refuse(node, "ladder: directive files are open to everyone, always: take 'directive' out")
             elif word:
                 classes.append(word)
-        if item.get("steps") is None:
-            self.refuse(item, "ladder: needs 'steps'")
+        steps = item.get("steps")
+        if steps is None or (isinstance(steps, Sequence) and not steps.items):
+            self.refuse(steps or item, "ladder: needs 'steps' (a list of 'at' and 'then')")
         rungs = self.each(item, "steps", lambda step: self.rung(step, limits, classes), "ladder: ")
         for lower, higher in pairwise(rungs):
             if higher.at <= lower.at:
@@ -746,8 +795,8 @@ class _Reader(NodeReader):
 
     def rung(self, item: Mapping, limits: dict[str, Limit], classes: list[str]) -> Rung | None:
         self.keys(item, language.STEP.names, "ladder: steps: ")
-        at = self.number(item, "at", "ladder: steps: ", 0)
-        if not 1 <= at <= 10_000:
+        at = self.number(item, "at", "ladder: steps: ", 1)
+        if item.get("at") is None or not 1 <= at <= 10_000:
             self.refuse(item.get("at") or item, "ladder: steps: needs 'at', a whole number from 1 to 10000")
         where = f"ladder: at {at}: "
         node = item.get("then")
@@ -800,6 +849,7 @@ class _Reader(NodeReader):
             labels=self.example_labels(item, where),
             weight=self.example_weight(item, where),
             at_s=self.moment(item.get("at"), f"{where}at: "),
+            identity=self.example_identity(item, where),
             file=item.file or self.file,
         )
 
@@ -807,7 +857,13 @@ class _Reader(NodeReader):
         node = item.get("labels")
         if node is None:
             return None
-        return tuple(label.text for label in self.texts(node, f"{where}labels: ")) if _filled(item, "labels") else ()
+        noted = self.texts(node, f"{where}labels: ") if _filled(item, "labels") else []
+        return tuple(label.text for label in noted if self.label(label, f"{where}labels: "))
+
+    def example_identity(self, item: Mapping, where: str) -> Identity | None:
+        node = item.get("identity")
+        word = self.one_of(node, language.IDENTITIES, "identity", where) if node is not None else None
+        return Identity(word) if word else None
 
     def example_weight(self, item: Mapping, where: str) -> int | None:
         node = item.get("weight")
@@ -815,8 +871,21 @@ class _Reader(NodeReader):
             return None
         if isinstance(node, Scalar) and re.fullmatch(r"[+-]?[0-9]{1,5}", node.text):
             return int(node.text)
-        self.refuse(node, f"{where}'weight' must be a whole number")
+        self.refuse(node, f"{where}'weight' must be a whole number, up to five digits")
         return None
+
+
+def _paths_asked(tests: Iterable[Test]) -> set[str]:
+    """The paths that `tests` ask for, but for those that must not be."""
+    found: set[str] = set()
+    for test in tests:
+        if test.negated:
+            continue
+        if isinstance(test, Group):
+            found |= _paths_asked(one for branch in test.branches for one in branch)
+        elif test.fact == "path":
+            found |= test.values
+    return found
 
 
 def _filled(mapping: Mapping, key: str) -> bool:

@@ -17,8 +17,18 @@ from guard.errors import Problem
 
 T = TypeVar("T")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._'-]{0,79}")
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+NAME = r"[A-Za-z0-9][A-Za-z0-9 ._'-]{0,79}"
+"""The form of the names of limits, rules, labels and examples."""
+
+MOMENT = (
+    r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9]))?"
+)
+"""The form of a day, or of a moment with its zone (as in RFC 3339; seconds may be left out)."""
+
+_NAME = re.compile(NAME)
+_MOMENT = re.compile(MOMENT)
+_NAME_IN_WORDS = "letters, digits, spaces, - _ . ', up to 80"
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
 
@@ -99,13 +109,22 @@ class NodeReader:
     def named(self, mapping: Mapping, where: str, seen: dict[str, int]) -> str:
         """The `name` of a rule, limit or example: there, well formed and not used before."""
         node = mapping.get("name")
-        if not isinstance(node, Scalar) or not _NAME.fullmatch(node.text):
-            self.refuse(node or mapping, f"{where}needs a 'name' (letters, digits, spaces, - _ . ', up to 80)")
+        if not isinstance(node, Scalar):
+            self.refuse(node or mapping, f"{where}needs a 'name' ({_NAME_IN_WORDS})")
+            return ""
+        if not self.well_named(node, where):
             return ""
         if node.text in seen:
             self.refuse(node, f"{where}name '{node.text}' is used twice (first on line {seen[node.text]})")
         seen[node.text] = node.line
         return node.text
+
+    def well_named(self, node: Scalar, where: str) -> bool:
+        """Whether this may be the name of something; it stands in logs and on pages."""
+        if _NAME.fullmatch(node.text):
+            return True
+        self.refuse(node, f"{where}'{node.text}' is no name ({_NAME_IN_WORDS})")
+        return False
 
     def each(self, document: Mapping, key: str, read: Callable[[Mapping], T | None], where: str = "") -> tuple[T, ...]:
         """What `read` makes of each mapping in the list under `key`."""
@@ -129,16 +148,17 @@ class NodeReader:
         if node is None:
             return None
         text = node.text.strip() if isinstance(node, Scalar) else ""
-        try:
-            if _DAY.fullmatch(text):
+        reason = "write a day like 2026-12-01, or a moment like 2026-12-01T18:00Z"
+        if _MOMENT.fullmatch(text):
+            try:
+                if len(text) > len("2026-12-01"):
+                    return datetime.fromisoformat(text.upper()).timestamp()
                 day = date.fromisoformat(text) + timedelta(days=1 if end else 0)
                 return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
-            at = datetime.fromisoformat(text)
-            if at.tzinfo is not None:
-                return at.timestamp()
+            except (ValueError, OverflowError):
+                reason = "no calendar has it"
+        elif _MOMENT.fullmatch(f"{text}Z"):
             reason = "say the zone, like 2026-12-01T18:00Z"
-        except (ValueError, OverflowError):
-            reason = "write a day like 2026-12-01, or a moment like 2026-12-01T18:00Z"
         self.refuse(node, f"{where}'{text}' is no date: {reason}")
         return None
 

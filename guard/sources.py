@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from guard.errors import Problem
 
 MAX_INCLUDES = 64
 MAX_DEPTH = 8
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/?#%*]++)++")
 
 _LISTS = ("routes", "limits", "rules", "ladder", "examples", "hosts")
 _MAPPINGS = ("site", "preferences", "agents", "on_store_failure")
@@ -179,9 +181,14 @@ class _Reader:
             self.refuse(item, f"include: '{name}': this policy is no file, so nothing stands beside it")
         else:
             path = beside / name
-            if path.is_file():
-                return path.resolve()
-            self.refuse(item, f"include: there is no file '{name}' in {beside}")
+            try:
+                if path.is_file():
+                    return path.resolve()
+                known = [file.name for file in path.parent.iterdir() if file.suffix == path.suffix]
+                what = "is no regular file" if path.exists() else f"is not there{_near(path.name, known)}"
+            except OSError as error:
+                what = f"cannot be read: {error.strerror}"
+            self.refuse(item, f"include: '{name}' {what}")
         return None
 
     def _shipped(self, folder: str, name: str, what: str, item: Node, where: str) -> Path | None:
@@ -189,8 +196,7 @@ class _Reader:
         known = sorted(path.stem for path in shelf.glob("*.yaml"))
         if name in known:
             return shelf / f"{name}.yaml"
-        near = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-        meant = f", did you mean '{near[0]}'?" if near else f" (one of: {', '.join(known)})"
+        meant = _near(name, known) or f" (one of: {', '.join(known)})"
         self.refuse(item, f"{where}unknown {what} '{name}'{meant}")
         return None
 
@@ -235,7 +241,7 @@ class _Reader:
                 self.refuse(item, "routes: 'preset' and 'under' must each be one word")
                 continue
             prefix = under.text.rstrip("/") if isinstance(under, Scalar) else ""
-            if under is not None and (not prefix.startswith("/") or "*" in prefix or "//" in prefix):
+            if under is not None and not _PREFIX.fullmatch(prefix):
                 self.refuse(under, f"routes: under '{under.text}': write the prefix like /music")
                 continue
             path = self._shipped("routes", preset.text, "preset", preset, "routes: ")
@@ -254,6 +260,12 @@ class _Reader:
         if not isinstance(routes, Sequence):
             return []
         return [_under(entry, prefix) for entry in routes.items] if prefix else list(routes.items)
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """A guess at which of the known was meant; "" when none is near."""
+    near = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return f", did you mean '{near[0]}'?" if near else ""
 
 
 def _under(entry: Node, prefix: str) -> Node:
