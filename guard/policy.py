@@ -467,7 +467,7 @@ def trace(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> tuple[Step,
             evidence = evidence._replace(label=_lower(labels))
         elif step.matched and rule.then == "weigh" and (rule.mode is Mode.ENFORCE or policy.mode is Mode.OBSERVE):
             total += rule.weight
-    rungs = policy.rungs(evidence.route[0])
+    rungs = () if evidence.route[0] == "directive" else policy.rungs(evidence.route[0])
     reached = max((rung.at for rung in rungs if rung.at <= total), default=None)
     for rung in rungs:
         said = f"the weights add up to {total}, asked for at {rung.at}"

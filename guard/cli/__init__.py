@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-
 LASTING = ("serve", "demo", "replay")
 """Commands that go on for long: there the collector has work to do."""
 
