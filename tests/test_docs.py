@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -189,3 +190,20 @@ def test_policies_in_the_documentation_load_and_decide_their_examples(page: Path
         policy = read_policy(text, f"{page.name}, policy {number + 1}")
         assert [f"{trial.example.name}: {trial.fault}" for trial in try_examples(policy) if trial.fault] == []
         assert [str(warning) for warning in policy.warnings] == []
+
+
+def commands_of(page: Path) -> list[str]:
+    """Every `guard …` in the page's code blocks, continued lines joined, without redirections."""
+    found = []
+    for block in re.findall(r"```(?:sh|console)?\n(.*?)```", page.read_text(), re.DOTALL):
+        lines = block.replace("\\\n", " ").splitlines()
+        found += [line.removeprefix("$ ").partition(" > ")[0] for line in lines if re.match(r"(\$ )?guard [a-z]", line)]
+    return found
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page)], ids=lambda page: page.name)
+def test_every_command_in_the_documentation_is_understood(page: Path) -> None:
+    parser = build_parser()
+    for command in commands_of(page):
+        words = shlex.split(command, comments=True)[1:]
+        assert parser.parse_args(words).command == words[0], command
