@@ -25,9 +25,9 @@ from functools import lru_cache
 from math import ceil, inf
 
 from guard.classify import BROWSER_AGENT, Catalogue, specimen
-from guard.conditions import Evidence
+from guard.conditions import Evidence, leaves
 from guard.errors import Problem
-from guard.model import UNKNOWN_AGENT, Agent, Identity, Limit, Mode, RouteClass
+from guard.model import ACTIONS, UNKNOWN_AGENT, Agent, Identity, Limit, Mode, RouteClass
 from guard.policy import Policy, Rule, Verdict, decide
 
 WINDOWS_S = (1, 10, 60, 600, 3600, 86400)
@@ -447,7 +447,7 @@ def check_limits(policy: Policy, catalogue: Catalogue, now_s: float = 0.0) -> tu
     if all(rule.then != "throttle" for rule in _all_rules(policy)):
         return ()
     found: dict[Limit, list[_Shortfall]] = {}
-    for persona, meetings in _meet_all(policy, catalogue, now_s):
+    for persona, meetings in _meet_all(policy, catalogue, now_s, ("throttle", "weigh", "label")):
         by_limit: dict[Limit, list[_Meeting]] = {}
         for meeting in meetings:
             if meeting.action == "throttle" and meeting.rule is not None and meeting.rule.limit is not None:
@@ -487,9 +487,12 @@ def _all_rules(policy: Policy) -> Iterator[Rule]:
             yield rung.rule
 
 
-def _meet_all(policy: Policy, catalogue: Catalogue, now_s: float) -> Iterator[tuple[Persona, tuple[_Meeting, ...]]]:
-    """Every persona with what the policy says to it, wherever it goes and at every moment at which a rule turns."""
-    places = _places(policy)
+def _meet_all(
+    policy: Policy, catalogue: Catalogue, now_s: float, actions: tuple[str, ...] = (*ACTIONS, "weigh")
+) -> Iterator[tuple[Persona, tuple[_Meeting, ...]]]:
+    """Every persona with what the policy says to it, wherever it goes and at every moment at which a rule turns.
+    Of the paths that rules ask about, those of rules with these actions are gone to: no other can lead to a limit."""
+    places = _places(policy, actions)
     verdicts: dict[Evidence, tuple[Verdict, ...]] = {}
     whereabouts: dict[str, Evidence] = {}
     for persona, agent in zip(PERSONAS, _agents(catalogue), strict=True):
@@ -534,7 +537,7 @@ def _agents(catalogue: Catalogue) -> tuple[Agent, ...]:
     )
 
 
-def _places(policy: Policy) -> dict[RouteClass, tuple[_Place, ...]]:
+def _places(policy: Policy, actions: tuple[str, ...]) -> dict[RouteClass, tuple[_Place, ...]]:
     """For each route class of the policy, paths that stand for it: one a pattern, and those that rules ask about."""
     found: dict[RouteClass, list[_Place]] = {}
 
@@ -549,7 +552,8 @@ def _places(policy: Policy) -> dict[RouteClass, tuple[_Place, ...]]:
                 add(specimen(pattern), True)
     if policy.route_class(_NOWHERE) == policy.route_default:
         add(_NOWHERE, True)
-    for pattern in policy.rule_patterns.patterns:
+    asking = (test for rule in policy.rules if rule.then in actions for test in leaves(rule.when))
+    for pattern in sorted({value for test in asking if test.fact == "path" for value in test.values}):
         if "*" in pattern:
             add(specimen(pattern), False)
     return {route_class: tuple(dict.fromkeys(places)) for route_class, places in found.items()}
