@@ -40,6 +40,7 @@ from guard.sources import join, without
 _RATE = re.compile(r"([0-9]{1,9})\s*+/\s*+([a-z]++)")
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_][a-z0-9_-]*+(?:\.[a-z0-9_-]++)*+|\[[0-9a-f:.]++\]")
 _WEIGHT = re.compile(r"[+-]?[0-9]{1,3}")
+MAX_SEGMENTS = 64
 _NEVER_PASSED = ("challenge", "captcha", "redirect", "html")
 
 
@@ -221,6 +222,8 @@ class PolicyReader(NodeReader):
             self.refuse(node, f"{where}path '{text}': write it decoded and without a query")
         elif any(part in (".", "..") for part in parts) or "//" in text:
             self.refuse(node, f"{where}path '{text}': no dot segments or empty segments")
+        elif len(parts) > MAX_SEGMENTS:
+            self.refuse(node, f"{where}path '{text[:40]}…': more than {MAX_SEGMENTS} segments")
         else:
             return text
         return None

@@ -155,7 +155,7 @@ def cut_addresses(text: str) -> str:
 def _looks_like_browser(user_agent: bytes) -> bool:
     if not user_agent.startswith((b"Mozilla/5.0", b"Opera/")):
         return False
-    family = name_browser(user_agent).family.lower()
+    family = name_browser(user_agent[:512]).family.lower()
     return family != "" and not any(word in family for word in ("bot", "crawler", "spider"))
 
 

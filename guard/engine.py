@@ -15,11 +15,12 @@ No clock, network or chance here but those handed in; the edges (`middleware.py`
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from guard.actions import TABLE
 from guard.classify import Catalogue
@@ -27,6 +28,7 @@ from guard.conditions import Evidence
 from guard.directives import FILES, render_files, render_headers
 from guard.errors import TargetError
 from guard.identify import TrustedHops, identify
+from guard.language import METHODS
 from guard.load import shipped_catalogue
 from guard.memo import Memo
 from guard.model import (
@@ -56,17 +58,28 @@ from guard.verify import read_published, verify
 if TYPE_CHECKING:
     from asyncio import Future
 
+MEMO_METHOD_CHARS = 32
 MEMO_BYTES = 1024
 """Longer targets and User-Agents are decided anew each time: a table of them would be an attacker's to fill."""
 
 CLOSED = Admission(False, 0, 5.0, False)
 """What `on_store_failure: closed` makes of a limit that cannot be asked: nobody passes, and is told to come again."""
 
-Rendered = tuple[dict[str, Reply], ...]
-"""The directive files of a guard, then those of each of its scopes."""
+
+class Rendered(NamedTuple):
+    """The directive files of a guard, then those of each of its scopes, as they were at a moment."""
+
+    made_s: float
+    files: tuple[dict[str, Reply], ...]
+
 
 Standing = tuple[Client, tuple[str, ...], tuple[str, ...]]
 """A client, the policy's networks that hold it, and the agents whose published networks do."""
+
+
+def _beside(job: Callable[[], None]) -> None:
+    """Do it in a thread of its own: no request waits."""
+    threading.Thread(target=job, name="guard-render", daemon=True).start()
 
 
 def _new_id() -> str:
@@ -78,7 +91,8 @@ class Guard:
 
     A policy with scopes makes one guard for each beside the one for all other hosts; `for_host` tells which.
     `rendered` are the directive files of another guard with the same policy (its own `rendered`), so that several
-    processes need to make them only once.
+    processes need to make them only once. `beside` does a longer job without keeping requests waiting: rendering
+    them anew when a rule begins or ends.
     """
 
     def __init__(
@@ -91,6 +105,7 @@ class Guard:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = _new_id,
         rendered: Rendered | None = None,
+        beside: Callable[[Callable[[], None]], None] = _beside,
     ) -> None:
         self.policy = policy
         self.catalogue = catalogue or shipped_catalogue()
@@ -116,7 +131,11 @@ class Guard:
         self.dated = bool(policy.turns)
         self._turn_s = -inf if self.dated else inf  # the moment from which all that is remembered is stale
         self._now_s = 0.0
-        self._rendered = rendered
+        self._beside = beside
+        self._files: dict[str, Reply] | None = None
+        self._files_s = inf  # the moment that the files are of
+        if rendered is not None:
+            self._files, self._files_s = rendered.files[0], rendered.made_s
         self._standings: Memo[tuple[str | None, tuple[bytes, ...]], Standing] = Memo(16_384)
         self._agents: Memo[bytes | None, tuple[Agent, tuple[str, ...]]] = Memo(4_096)
         self._decisions: Memo[tuple[object, ...], Decision] = Memo(8_192)
@@ -140,7 +159,8 @@ class Guard:
                 record=self.record,
                 clock=self.clock,
                 new_id=self.new_id,
-                rendered=rendered[number : number + 1] if rendered else None,
+                rendered=Rendered(rendered.made_s, rendered.files[number : number + 1]) if rendered else None,
+                beside=self._beside,
             )
             guards.append(guard)
             hosts += [(host, number) for host in scope.hosts]
@@ -175,17 +195,23 @@ class Guard:
             return exact
         return next((number for suffix, number in self._wild if name.endswith(suffix)), 0)
 
-    @cached_property
+    @property
     def files(self) -> dict[str, Reply]:
-        """The directive files by path, ready to be sent; of this moment, where rules have dates."""
-        if self._rendered:
-            return self._rendered[0]
-        return render_files(self.policy.at(self.clock()), self.catalogue)
+        """The directive files by path, ready to be sent."""
+        if self._files is None:
+            self._render()
+        assert self._files is not None
+        return self._files
+
+    def _render(self) -> None:
+        now_s = self.clock()
+        self._files, self._files_s = render_files(self.policy.at(now_s), self.catalogue), now_s
 
     @property
     def rendered(self) -> Rendered:
         """The files of this guard and of its scopes, for a guard with the same policy in another process."""
-        return (self.files, *(guard.files for guard in self.scopes))
+        files = (self.files, *(guard.files for guard in self.scopes))
+        return Rendered(min(guard._files_s for guard in (self, *self.scopes)), files)
 
     def headers_of(self, route_class: RouteClass) -> Headers:
         """The directive headers of an answer from this route class; the same object for the same headers."""
@@ -207,7 +233,9 @@ class Guard:
         standing = self._standings.young.get(key) or self._standings.get(key)
         if standing is None:
             client = identify(peer, forwarded, self.trusted)
-            inside = tuple(
+            nowhere = self._published and not client.address
+            inside: tuple[str, ...] = ("",) if nowhere else ()  # to be told apart from being outside of all
+            inside += tuple(
                 name
                 for name, networks in self._published.items()
                 if networks and verify(_named(name), client.address, self._published) is Identity.VERIFIED
@@ -258,16 +286,16 @@ class Guard:
         decision = self._decisions.young.get(key) or self._decisions.get(key)
         if decision is None:
             decision = self._decide(request, networks)
-            if len(request.target) <= MEMO_BYTES and len(request.user_agent or b"") <= MEMO_BYTES:
+            if may_keep(request):
                 self._decisions.keep(key, decision)
         return decision
 
     def _turn(self) -> None:
         """Some rule begins or ends: forget what was decided, and note when that happens next."""
         self._now_s = now_s = self.clock()
-        if self._turn_s > -inf:  # not the first time: what is published has changed, too
-            self._rendered = None
-            self.__dict__.pop("files", None)
+        low_s, high_s = sorted((self._files_s, now_s))
+        if self._files is not None and any(low_s < moment <= high_s for moment in self.policy.turns):
+            self._beside(self._render)  # until it is done, the old ones are served
         self._turn_s = next((moment for moment in self.policy.turns if moment > now_s), inf)
         self._decisions = Memo(self._decisions.capacity)
         self._verdicts = Memo(self._verdicts.capacity)
@@ -290,9 +318,10 @@ class Guard:
         if readings.canonical in FILES:
             return Decision("serve", "", Mode.ENFORCE, "", agent, identity, "directive", file=readings.canonical)
         policy = self.policy
+        method = request.method if request.method in METHODS else ""  # no rule can ask for another
         verdicts: list[Verdict] = []
         for reading in readings.all:
-            evidence = policy.evidence(agent, identity, reading, request.method, networks, user_agents)
+            evidence = policy.evidence(agent, identity, reading, method, networks, user_agents)
             verdict = self._verdicts.get(evidence)
             if verdict is None:
                 verdict = decide(policy, evidence, self._now_s)
@@ -422,6 +451,13 @@ class Guard:
             )
             for reading in self.read(request).all
         )
+
+
+def may_keep(request: Request) -> bool:
+    """Is it short enough that remembering what came of it cannot be used to fill the memory?"""
+    if len(request.target) > MEMO_BYTES or len(request.method) > MEMO_METHOD_CHARS:
+        return False
+    return len(request.user_agent or b"") <= MEMO_BYTES
 
 
 REJECTED = Decision("reject", "", Mode.ENFORCE, "", UNKNOWN_AGENT, Identity.UNKNOWN, "api")

@@ -19,10 +19,10 @@ from urllib.parse import quote
 
 from guard.classify import warm
 from guard.directives import content_usage
-from guard.engine import MEMO_BYTES, Guard
+from guard.engine import Guard, may_keep
 from guard.hosts import is_host
 from guard.memo import Memo
-from guard.model import Admission, Decision, Headers, Reply, Request, RouteClass
+from guard.model import Admission, Decision, Headers, Mode, Reply, Request, RouteClass
 from guard.policy import Policy
 from guard.watch import PolicyFile, Swap, carry_on, files_of, succeed, tell
 
@@ -43,11 +43,13 @@ Stated = tuple[frozenset[bytes], list[tuple[bytes, bytes]]]
 class _Terms:
     """One version of the policy as requests meet it: its guard, and what is remembered of its decisions."""
 
-    __slots__ = ("_stated", "guard", "hurried", "passing", "several")
+    __slots__ = ("_stated", "guard", "hurried", "passing", "several", "strictest_mode")
 
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
         self.several = guard.several
+        modes = [one.policy.mode for one in (guard, *guard.scopes)]
+        self.strictest_mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.OBSERVE  # for hosts that are none
         self.hurried = guard.record is None and (guard.several or _may_hurry(guard))
         self.passing: Memo[tuple[object, ...], Stated] = Memo(8_192)  # requests that are known to pass
         self._stated: dict[Headers, Stated] = {}
@@ -124,13 +126,14 @@ class GuardMiddleware:
                     # As `_stating`, without a call of its own: this is the road of nearly every request.
                     def state(message: Message) -> Awaitable[None]:
                         if message["type"] == "http.response.start":
-                            headers = message.get("headers") or ()
+                            headers = list(message.get("headers") or ())  # any iterable will do for ASGI
                             for name, _ in headers:
                                 if name in ours:
-                                    message["headers"] = _without(headers, ours, added)
+                                    headers = _without(headers, ours, added)
                                     break
                             else:
-                                message["headers"] = [*headers, *added]
+                                headers += added
+                            message["headers"] = headers
                         return send(message)
 
                     return await self.app(scope, receive, state)
@@ -161,7 +164,7 @@ class GuardMiddleware:
         request, host = self._read_request(scope, guard)
         decision = guard.decide(request)
         if host is not None and not is_host(host):
-            decision = decision._replace(action="reject", limit=None)
+            decision = decision._replace(action="reject", limit=None, mode=terms.strictest_mode)
         admission: Admission | None = None
         if decision.limit is not None:
             asked = guard.admit(guard.client(request), decision)
@@ -221,9 +224,9 @@ class GuardMiddleware:
 
         async def count(message: Message) -> None:
             nonlocal status, body_bytes
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
-            elif message["type"] == "http.response.body":
+            elif message["type"] in ("http.response.body", "websocket.http.response.body"):
                 body_bytes += len(message.get("body", b""))
             elif message["type"] == "websocket.accept":
                 status = 101
@@ -312,7 +315,7 @@ def _remember(
 ) -> None:
     """This request passes whoever sends it: the next one like it need not be considered."""
     said = request.user_agent or b""
-    if len(request.target) <= MEMO_BYTES and len(said) <= MEMO_BYTES:
+    if may_keep(request):
         agent = said if said else dict(scope["headers"]).get(b"user-agent")
         passing.keep((scope.get("raw_path"), agent, request.method, request.path, host), stated)
 
@@ -331,8 +334,8 @@ def _stating(send: Send, stated: Stated) -> Send:
 
     def state(message: Message) -> Awaitable[None]:
         kind = message["type"]
-        if kind == "http.response.start" or kind == "websocket.accept":
-            headers = list(message.get("headers", ()))
+        if kind in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
+            headers = list(message.get("headers") or ())
             for name, _ in headers:
                 if name in ours:
                     headers = _without(headers, ours, added)
@@ -356,7 +359,7 @@ def _without(headers: Sequence[tuple[bytes, bytes]], ours: frozenset[bytes], add
     for name, value in added:
         if name == b"content-usage" and theirs:
             value = content_usage.combine(value.decode(), theirs).encode("latin-1")
-        elif name == b"tdm-reservation" and (name, b"1") in headers:
+        elif name == b"tdm-reservation" and any(theirs == name and said == b"1" for theirs, said in headers):
             value = b"1"  # a reservation that came with the work is never loosened
         kept.append((name, value))
     return kept

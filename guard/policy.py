@@ -447,8 +447,13 @@ def _row(policy: Policy, evidence: Evidence, observed: list[Rule] | None) -> Rul
 
 
 def strictest(verdicts: Iterable[Verdict]) -> Verdict:
-    """Of the verdicts on all readings the one that counts; the first among equals."""
-    return max(verdicts, key=lambda verdict: _SEVERITY[verdict.action])
+    """Of the verdicts on all readings the one that counts: of limits the slower, else the first among equals."""
+    return max(verdicts, key=_severity)
+
+
+def _severity(verdict: Verdict) -> tuple[int, float]:
+    limit = verdict.rule.limit if verdict.rule is not None and verdict.action == "throttle" else None
+    return _SEVERITY[verdict.action], limit.emission_s if limit is not None else 0.0
 
 
 def trace(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> tuple[Step, ...]:

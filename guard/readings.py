@@ -111,22 +111,30 @@ def _decodings(target: bytes) -> list[bytes]:
     raise TargetError("still encoded after four decodings")
 
 
-def _variants(spelling: bytes, strip_prefixes: tuple[str, ...]) -> set[bytes]:
-    variants = {spelling}
+def _variants(spelling: bytes, strip_prefixes: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Always in the same order: of readings that are judged alike, the first one names the decision."""
+    variants = {spelling: None}
+
+    def add(change: Callable[[bytes], bytes]) -> None:
+        for variant in tuple(variants):
+            variants[change(variant)] = None
+
     if b"\\" in spelling:
-        variants |= {variant.replace(b"\\", b"/") for variant in variants}
+        add(lambda variant: variant.replace(b"\\", b"/"))
     if b"?" in spelling or b"#" in spelling:
-        variants |= {re.split(rb"[?#]", variant, maxsplit=1)[0] or b"/" for variant in variants}
+        add(lambda variant: re.split(rb"[?#]", variant, maxsplit=1)[0] or b"/")
     if b";" in spelling:
-        variants |= {_map_segments(variant, _cut_parameters) for variant in variants}
+        add(lambda variant: _map_segments(variant, _cut_parameters))
     if b"." in spelling or b" " in spelling:
-        variants |= {_map_segments(variant, _cut_tail) for variant in variants}
+        add(lambda variant: _map_segments(variant, _cut_tail))
     if strip_prefixes:  # who strips a prefix may have put the path in order before
-        variants |= {_resolve(variant) for variant in variants}
+        add(_resolve)
     for prefix in strip_prefixes:
         cut = prefix.rstrip("/").encode().lower()
-        variants |= {b"/" + variant[len(cut) :].lstrip(b"/") for variant in variants if variant.lower().startswith(cut)}
-    return variants
+        for variant in tuple(variants):
+            if variant.lower().startswith(cut):
+                variants[b"/" + variant[len(cut) :].lstrip(b"/")] = None
+    return tuple(variants)
 
 
 def _map_segments(path: bytes, change: Callable[[bytes], bytes]) -> bytes:

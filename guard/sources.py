@@ -186,8 +186,8 @@ class _Reader:
                     return path.resolve()
                 known = [file.name for file in path.parent.iterdir() if file.suffix == path.suffix]
                 what = "is no regular file" if path.exists() else f"is not there{_near(path.name, known)}"
-            except OSError as error:
-                what = f"cannot be read: {error.strerror}"
+            except (OSError, ValueError) as error:
+                what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
             self.refuse(item, f"include: '{name}' {what}")
         return None
 

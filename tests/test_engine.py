@@ -132,7 +132,7 @@ def test_a_clock_that_goes_back_brings_the_old_rules_back() -> None:
 def test_what_is_published_changes_with_the_rules() -> None:
     policy = a_policy("rules:\n- {name: closed, when: {agent: GPTBot}, then: block, from: 2026-12-01}\n")
     clock = Clock("2026-11-30T23:59:59")
-    guard = Guard(policy, clock=clock)
+    guard = Guard(policy, clock=clock, beside=lambda job: job())
     served = []
     for text in ("2026-11-30T23:59:59", "2026-12-01T00:00:00", "2026-11-30T23:59:59"):
         clock.now_s = moment(text)
@@ -284,3 +284,76 @@ def test_an_answer_from_the_store_itself_is_left_alone() -> None:
     assert guard.temper(decision, Admission(True, 3, 0.0, False)) is CLOSED
     alone = Guard(policy)  # its own memory is no failure of anything
     assert alone.temper(decision, Admission(True, 3, 0.0, False)) != CLOSED
+
+
+# -- what must not be confused -------------------------------------------------------------------------------
+
+
+def test_no_address_is_not_an_address_outside_the_published_networks() -> None:
+    policy = a_policy(
+        "rules:\n- {name: liar, when: {identity: spoofed}, then: block}\n",
+        site="{name: x, published_networks: {Googlebot: [66.249.64.0/19]}}",
+    )
+    googlebot = b"Mozilla/5.0 (compatible; Googlebot/2.1)"
+    for order in ((None, "203.0.113.9"), ("203.0.113.9", None)):
+        guard = Guard(policy)
+        found = {peer: guard.decide(Request("GET", b"/x", googlebot, peer)).action for peer in order}
+        assert found == {None: "allow", "203.0.113.9": "block"}
+
+
+def test_of_two_limits_on_readings_of_one_path_the_slower_counts_in_every_process() -> None:
+    policy = a_policy(
+        "limits: [{name: fast, rate: 100/s}, {name: slow, rate: 1/min}]\n"
+        "routes: [{class: media, paths: [/media/**]}, {class: api, paths: [/api/**]}]\n"
+        "rules:\n"
+        "- {name: m, when: {agent: curl, route: media}, then: throttle, limit: fast}\n"
+        "- {name: a, when: {agent: curl, route: api}, then: throttle, limit: slow}\n"
+    )
+    for path in ("/media/..;/api/x", "/media/..\\..\\api/x", "/api/..;/media/x"):
+        assert asked(Guard(policy), path).rule == "a"
+
+
+def test_a_method_that_nobody_knows_fills_no_memory() -> None:
+    guard = Guard(a_policy("rules:\n- {name: r, when: {method: POST}, then: block}\n"))
+    for number in range(200):
+        request = Request("X" * 2_000 + str(number), b"/x", CURL, "192.0.2.1")
+        assert guard.decide(request).action == "allow"
+    assert len(guard._decisions) == 0
+    assert len(guard._verdicts) == 1
+    assert guard.decide(Request("POST", b"/x", CURL, "192.0.2.1")).action == "block"
+
+
+def test_files_made_before_a_turn_are_not_served_after_it() -> None:
+    policy = a_policy(
+        "rules:\n- {name: closed, when: {agent: GPTBot}, then: block, from: 2026-12-01}\n"
+        "hosts: [{names: [h.example], site: {name: h}}]\n"
+    )
+    before = Clock("2026-11-20T00:00:00")
+    rendered = Guard(policy, clock=before).rendered
+    later = Guard(policy, clock=Clock("2026-12-05T00:00:00"), rendered=rendered, beside=lambda job: job())
+    for guard in (later, later.for_host(b"h.example")):
+        assert asked(guard, "/robots.txt").file == "/robots.txt"
+        assert b"User-agent: GPTBot\n" in guard.files["/robots.txt"].body
+    sooner = Guard(policy, clock=Clock("2026-11-25T00:00:00"), rendered=rendered, beside=lambda job: job())
+    asked(sooner)
+    assert sooner.files is rendered.files[0]
+
+
+def test_while_files_are_made_anew_the_old_ones_are_served() -> None:
+    policy = a_policy("rules:\n- {name: closed, when: {agent: GPTBot}, then: block, from: 2026-12-01}\n")
+    clock, jobs = Clock("2026-11-30T00:00:00"), []
+    guard = Guard(policy, clock=clock, beside=jobs.append)
+    asked(guard)
+    old = guard.files
+    clock.now_s = moment("2026-12-01T00:00:00")
+    assert asked(guard, "/x", b"GPTBot/1.3").action == "block"
+    assert guard.files is old
+    (job,) = jobs
+    job()
+    assert b"User-agent: GPTBot\n" in guard.files["/robots.txt"].body
+
+
+def test_who_claims_nothing_is_told_in_robots_txt_what_holds_for_him() -> None:
+    guard = Guard(a_policy("rules:\n- {name: claims, when: {identity: [unverified, spoofed]}, then: block}\n"))
+    assert asked(guard, "/x", b"Unheard").action == "allow"
+    assert guard.files["/robots.txt"].body.decode().endswith("User-agent: *\nAllow: /\n")

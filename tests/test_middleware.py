@@ -724,3 +724,80 @@ def test_a_decision_id_is_short_and_not_the_same_twice() -> None:
     ids = {ask(GuardMiddleware(unreachable, guard), "/private/x").named("x-guard-decision")[0] for _ in range(20)}
     assert len(ids) == 20
     assert all(re.fullmatch(r"[0-9a-f]{12}", found) for found in ids)
+
+
+# -- hosts that are none, headers that are any iterable ------------------------------------------------------
+
+ONE_ENFORCES = (
+    (BASE % "observe")
+    + """
+hosts:
+  - {names: [radio.example], mode: enforce}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [("host", "radio.example")],
+        [("host", "radio.example:x")],
+        [("host", "radio.example:80:80")],
+        [("host", "radio.example/")],
+        [("host", "u@radio.example")],
+        [("host", "radio.example"), ("host", "other.example")],
+    ],
+)
+def test_no_spelling_of_a_host_leads_past_the_one_that_enforces(lines: list[tuple[str, str]]) -> None:
+    app = GuardMiddleware(answering(), Guard(read_policy(ONE_ENFORCES)))
+    assert ask(app, "/x", headers=[*lines, ("user-agent", "GPTBot/1.3")]).status in (400, 403)
+    assert ask(app, "/x", headers=[("host", "other.example"), ("user-agent", "GPTBot/1.3")]).status == 200
+
+
+def test_headers_may_be_any_iterable_at_the_first_answer_and_at_the_next() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        lines = iter([(b"content-type", b"audio/mpeg"), (b"x", b"1")])
+        await send({"type": "http.response.start", "status": 200, "headers": lines})
+        await send({"type": "http.response.body", "body": b""})
+
+    guarded = GuardMiddleware(app, a_guard())
+    for _ in range(3):
+        assert ask(guarded, "/x").says(STATED | {"content-type": "audio/mpeg", "x": "1"})
+
+
+def test_a_reservation_in_lists_instead_of_tuples_is_not_loosened() -> None:
+    policy = (BASE % "enforce").replace(
+        "train-ai: disallow, ai-use: disallow, search: allow", "train-ai: allow, ai-use: allow"
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        lines = [[b"tdm-reservation", b"1"]]
+        await send({"type": "http.response.start", "status": 200, "headers": lines})
+        await send({"type": "http.response.body", "body": b""})
+
+    assert ask(GuardMiddleware(app, Guard(read_policy(policy))), "/x").named("tdm-reservation") == ["1"]
+
+
+def test_an_application_that_denies_a_websocket_in_words_states_the_preferences() -> None:
+    records: list[Record] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"who are you"})
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def connect() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def once() -> None:
+        scope = scope_of("/ws") | {"type": "websocket", "extensions": {"websocket.http.response": {}}}
+        await GuardMiddleware(app, a_guard(record=records.append))(scope, connect, send)
+
+    run(once)
+    assert {name.decode(): value.decode() for name, value in sent[0]["headers"]} == STATED
+    assert (records[0].status, records[0].body_bytes) == (401, 11)

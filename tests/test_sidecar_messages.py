@@ -1219,3 +1219,46 @@ async def test_a_limit_that_is_used_up_is_429_and_the_limit_is_shared_by_all_spe
         answers = [await sidecar.ask(get(target)) for target in targets]
         assert [answer.status for answer in answers] == [200] * 5 + [429]
         assert answers[5].values(b"retry-after") and answers[5].values(b"cache-control") == [b"no-store"]
+
+
+# -- what is stated on answers of our own, and whom each host's policy trusts --------------------------------
+
+STATING = """
+version: 1
+site: {name: x}
+default: allow
+preferences: {train-ai: disallow}
+"""
+
+
+async def test_answers_of_our_own_state_the_preferences_too() -> None:
+    async with side(1, STATING) as sidecar:
+        for data, status in ((get(), 502), (get("/robots.txt", method="DELETE"), 405), (get("/robots.txt"), 200)):
+            answer = await sidecar.ask(data)
+            assert answer.status == status
+            assert answer.values(b"content-usage") == [b"train-ai=n"], status
+
+
+TWO_HOUSES = """
+version: 1
+site: {name: open, hosts: [a.example]%s}
+default: allow
+hosts:
+  - names: [b.example]
+    site: {trusted_proxies: [%s]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("base", "scope", "host", "told"),
+    [
+        ("", "127.0.0.1/32", "b.example", b"203.0.113.9, 127.0.0.1"),
+        ("", "127.0.0.1/32", "a.example", b"127.0.0.1"),
+        (", trusted_proxies: [127.0.0.1/32]", "192.0.2.0/24", "b.example", b"127.0.0.1"),
+        (", trusted_proxies: [127.0.0.1/32]", "192.0.2.0/24", "a.example", b"203.0.113.9, 127.0.0.1"),
+    ],
+)
+async def test_each_host_believes_its_own_hops_only(base: str, scope: str, host: str, told: bytes) -> None:
+    async with both(policy=TWO_HOUSES % (base, scope)) as (platform, sidecar):
+        await sidecar.ask(get("/x", "X-Forwarded-For: 203.0.113.9", host=host))
+        assert platform.seen[-1].values(b"x-forwarded-for") == [told]

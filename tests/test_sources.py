@@ -1148,3 +1148,13 @@ def test_steps_of_a_ladder_rise_and_its_route_classes_are_kept() -> None:
         assert all(lower.at < higher.at for lower, higher in pairwise(ladder.rungs))
     assert [ladder.route_classes for ladder in policy.ladder] == [("api",), ()]
     assert Identity.UNKNOWN.value == "unknown"
+
+
+def test_a_name_that_no_file_can_have_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text('version: 1\ninclude: ["a\\0/x.yaml"]\nsite: {name: x}\ndefault: allow\n')
+    with pytest.raises(PolicyError) as caught:
+        load_policy(file)
+    (problem,) = caught.value.problems
+    assert problem.line == 2
+    assert "cannot be read: embedded null byte" in problem.message

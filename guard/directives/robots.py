@@ -76,6 +76,8 @@ class _Atlas:
         name, operator = agent.name.lower(), agent.operator.lower()
         known = self.policy.site.published_networks.get(name)
         identity = Identity.VERIFIED if known else Identity.UNVERIFIED
+        if agent.category in ("browser", "unknown"):  # as `verify` says: nothing was claimed
+            identity = Identity.UNKNOWN
         kind = (
             name if name in self._names else "",
             operator if operator in self._operators else "",

@@ -36,6 +36,7 @@ from guard.proxy.heads import (
 )
 
 if TYPE_CHECKING:
+    from guard.engine import Guard
     from guard.proxy.worker import Worker
 
 _log = logging.getLogger("guard.proxy")
@@ -126,6 +127,10 @@ class ClientConnection(asyncio.Protocol):
             self.scheme = b"https"
         worker.connections.add(self)
         self.deadline_s = worker.now_s + worker.idle_timeout_s
+
+    def trusted_by(self, guard: Guard) -> bool:
+        """Is the other end a hop in the eyes of another host's policy?"""
+        return self.worker.is_trusted(self._peer, guard)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.worker.lose(self)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from guard.engine import Guard
 from guard.middleware import matches_etag
-from guard.model import Admission, Client, Decision, Reply, Request
+from guard.model import Admission, Client, Decision, Headers, Reply, Request
 from guard.proxy.heads import (
     CHUNKED,
     NO_BODY,
@@ -65,7 +65,7 @@ class Exchange:
             terms = terms.for_host(_host(head))
         self.terms = terms  # to the end, whatever policy comes meanwhile
         self.guard = terms.guard
-        self.trusted = connection.trusted
+        self.trusted = connection.trusted if terms is connection.worker.terms else connection.trusted_by(terms.guard)
         self.head = head
         self.head_only = head.method == "HEAD"
         self.complete = complete  # the whole request has arrived
@@ -105,7 +105,7 @@ class Exchange:
             self._forward()
             return
         if reply.status == 200:
-            reply = _directive(reply, self.head)
+            reply = _directive(reply, self.head, self.guard.headers_of("directive"))
         self._reply(reply, keep_alive=decision.action != "reject")
 
     def _reply(self, reply: Reply, keep_alive: bool) -> None:
@@ -292,7 +292,7 @@ class Exchange:
             self.connection.break_off(self)
             return
         _log.warning("upstream: %s", why)
-        self._reply(_gateway_error(status), keep_alive=False)
+        self._reply(_gateway_error(status, self.guard.headers_of(self.decision.route_class)), keep_alive=False)
 
     def hold(self) -> None:
         self.blocked = True
@@ -354,16 +354,16 @@ def _forwarded(head: RequestHead, guard: Guard) -> tuple[bytes, ...]:
     return tuple(value for name, value in head.headers if name == header) if header else ()
 
 
-def _directive(reply: Reply, head: RequestHead) -> Reply:
+def _directive(reply: Reply, head: RequestHead, stated: Headers) -> Reply:
     """A directive file as this request wants it: 304 when it has it, 405 when it does not read."""
     if head.method not in ("GET", "HEAD"):
-        return Reply(405, ((b"allow", b"GET, HEAD"), *NO_STORE), b"")
+        return Reply(405, ((b"allow", b"GET, HEAD"), *NO_STORE, *stated), b"")
     if matches_etag(reply, head.headers):
         return Reply(304, reply.headers, b"")
     return reply
 
 
-def _gateway_error(status: int) -> Reply:
+def _gateway_error(status: int, stated: Headers) -> Reply:
     text = b"The music platform behind this address did not answer. Please try again in a moment.\n"
-    headers = ((b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5"), *NO_STORE)
+    headers = ((b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5"), *NO_STORE, *stated)
     return Reply(status, headers, text)

@@ -200,12 +200,13 @@ class Worker:
 
     # -- its connections ---------------------------------------------------------------------------------------
 
-    def is_trusted(self, peer: str | None) -> bool:
-        """Is the other end of this socket a hop that the operator named?"""
+    def is_trusted(self, peer: str | None, guard: Guard | None = None) -> bool:
+        """Is the other end of this socket a hop that the operator named, in this policy or in that of `guard`?"""
+        trusted = (guard or self.guard).trusted
         if peer is None:
-            return self.guard.trusted.trust_unix
+            return trusted.trust_unix
         address = read_address(peer)
-        return address is not None and address in self.guard.trusted
+        return address is not None and address in trusted
 
     def lose(self, connection: ClientConnection) -> None:
         """A connection is gone."""

@@ -87,7 +87,7 @@ class MemoryStore:
     def take(self, limit: Limit, key: bytes) -> Admission:
         """Ask for one request under `limit` for `key`; about a microsecond."""
         plan = self._plans.get(limit.name)
-        if plan is None or plan[0] is not limit:
+        if plan is None or (plan[0] is not limit and plan[0] != limit):
             plan = self._plan(limit)
         _, emission, tolerance, ready = plan
         if len(key) > LONGEST_KEY:

@@ -167,7 +167,7 @@ class RedisStore:
         if self.breaker_open or self._loop is None:
             return self._here(limit, key)
         plan = self._plans.get(limit.name)
-        if plan is None or plan[0] is not limit:
+        if plan is None or (plan[0] is not limit and plan[0] != limit):
             plan = self._plan(limit)
         digest = self._hash.copy()
         digest.update(key)
