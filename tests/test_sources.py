@@ -1150,7 +1150,7 @@ def test_steps_of_a_ladder_rise_and_its_route_classes_are_kept() -> None:
     assert Identity.UNKNOWN.value == "unknown"
 
 
-def test_a_name_that_no_file_can_have_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+def test_a_null_byte_in_a_name_is_a_problem_and_no_crash(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text('version: 1\ninclude: ["a\\0/x.yaml"]\nsite: {name: x}\ndefault: allow\n')
     with pytest.raises(PolicyError) as caught:
