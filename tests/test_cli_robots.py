@@ -468,7 +468,10 @@ def test_what_to_look_at_stands_on_stderr() -> None:
     said = guard("robots", "import", "-", input="User-agent: *\nDisallow: /*?q=\n")
     assert said.returncode == 0
     assert said.stderr.startswith("guard robots: line 2: Disallow: /*?q= becomes /**, which is EVERYTHING")
-    assert "mode: observe" not in guard("robots", "import", "-", "--strict", input="User-agent: *\nDisallow: /*?q=\n").stdout
+    assert (
+        "mode: observe"
+        not in guard("robots", "import", "-", "--strict", input="User-agent: *\nDisallow: /*?q=\n").stdout
+    )
     assert "mode: observe" in guard("robots", "import", "-", input="User-agent: *\nDisallow: /*?q=\n").stdout
 
 
