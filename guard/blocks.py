@@ -41,6 +41,14 @@ _RATE = re.compile(r"([0-9]{1,9})\s*+/\s*+([a-z]++)")
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_][a-z0-9_-]*+(?:\.[a-z0-9_-]++)*+|\[[0-9a-f:.]++\]")
 _WEIGHT = re.compile(r"[+-]?[0-9]{1,3}")
 MAX_SEGMENTS = 64
+_ACTIONS_MEANT = {
+    **dict.fromkeys(("deny", "reject", "forbid", "refuse", "drop", "403", "disallow"), "block"),
+    **dict.fromkeys(("ratelimit", "rate-limit", "rate_limit", "slow", "429"), "throttle"),
+    **dict.fromkeys(("pass", "permit", "accept"), "allow"),
+}
+"""What other guards call it."""
+_PREFERENCES_MEANT = {"no": "disallow", "yes": "allow"}
+_LIKE_A_REGEX = re.compile(r"\.\*|[\^$\\|\[\]]")  # parentheses stand in many a User-Agent
 _NEVER_PASSED = ("challenge", "captcha", "redirect", "html")
 
 
@@ -285,6 +293,8 @@ class PolicyReader(NodeReader):
     def preference(self, key: Scalar, value: Node, where: str, known: tuple[str, ...], into: dict[str, str]) -> None:
         if key.text not in PREFERENCES:
             self.refuse(key, f"{where}unknown purpose '{key.text}'{guess(key.text, known)}")
+        elif isinstance(value, Scalar) and (meant := _PREFERENCES_MEANT.get(value.text.lower())):
+            self.refuse(value, f"{where}{key.text}: `{value.text}` means {meant} here: say so")
         elif word := self.one_of(value, language.PREFERENCE_WORDS, "preference", f"{where}{key.text}: "):
             into[key.text] = word
 
@@ -396,6 +406,9 @@ class PolicyReader(NodeReader):
                 "use throttle or block",
             )
             return None
+        if isinstance(node, Scalar) and (meant := _ACTIONS_MEANT.get(node.text.lower())) in known:
+            self.refuse(node, f"{where}unknown action '{node.text}', did you mean '{meant}'?")
+            return None
         return self.one_of(node, known, "action", where)
 
     def weight(self, node: Node, where: str) -> int:
@@ -451,7 +464,7 @@ class PolicyReader(NodeReader):
 
     def tests(self, when: Mapping, where: str, negated: bool = False, depth: int = 1) -> tuple[Test, ...]:
         found: list[Test] = []
-        self.keys(when, language.WHEN.names, f"{where}when: ")
+        self.keys(when, language.WHEN.names, f"{where}when: ", cutoff=0.75)  # `country` is not `category`
         if not when.entries:
             self.refuse(when, f"{where}'when' is empty: it would match everything; use 'default' for that")
         for key, node in when.entries:
@@ -517,6 +530,9 @@ class PolicyReader(NodeReader):
         }[fact]
         if "*" in item.text and fact in ("category", "purpose"):
             return self.globbed(item, known, fact, where)
+        if fact == "category" and item.text.lower() == "ai":
+            self.refuse(item, f"{where}unknown category '{item.text}', did you mean 'ai-*'?")
+            return set()
         word = self.one_of(item, known, fact, where)
         return {word} if word else set()
 
@@ -534,7 +550,7 @@ class PolicyReader(NodeReader):
         if "*" in name:
             return self.globbed(item, self.catalogue.by_name, "agent", where)
         if name not in self.catalogue.by_name and name not in ("browser", "unknown"):
-            near = guess(item.text, [agent.name for agent in self.catalogue.agents])
+            near = guess(item.text, [agent.name for agent in self.catalogue.agents], 0.8)
             if near:
                 self.refuse(item, f"{where}unknown agent '{item.text}'{near}")
                 return set()
@@ -558,6 +574,10 @@ class PolicyReader(NodeReader):
         if len(text) > 512 or not text.isascii():
             self.refuse(item, f"{where}user_agent: up to 512 ASCII characters")
             return set()
+        if _LIKE_A_REGEX.search(text):
+            self.warn(item, f"{where}user_agent '{item.text}' looks like a regular expression: only '*' means anything")
+        elif text and "*" not in text:
+            self.warn(item, f"{where}user_agent '{item.text}' fits only exactly this text: '*' stands for any other")
         return {text}
 
     def label(self, item: Scalar, where: str) -> set[str]:
@@ -595,6 +615,17 @@ class PolicyReader(NodeReader):
     def row_categories(self, key: Scalar) -> frozenset[str]:
         if "*" in key.text:
             return frozenset(self.globbed(key, CATEGORIES, "category", "agents: "))
+        if key.text.lower() == "ai":
+            self.refuse(key, f"agents: unknown category '{key.text}', did you mean 'ai-*'?")
+            return frozenset()
+        agent = self.catalogue.by_name.get(key.text.lower())
+        if agent is not None and key.text not in CATEGORIES:
+            self.refuse(
+                key,
+                f"agents: an agent stands under its row: "
+                f"`{agent.category}: {{then: inherit, agents: {{{agent.name}: …}}}}`",
+            )
+            return frozenset()
         word = self.one_of(key, CATEGORIES, "category", "agents: ")
         return frozenset({word} if word else ())
 

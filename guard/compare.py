@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
 from difflib import SequenceMatcher, unified_diff
 from ipaddress import ip_network
 from itertools import combinations
@@ -235,14 +236,32 @@ def say_rule(rule: Rule) -> str:
         parts.append(f"label {rule.label}")
     if rule.mode.value != "enforce":
         parts.append(rule.mode.value)
-    parts += [
-        f"{word} {moment:.0f}" for word, moment in (("from", rule.from_s), ("until", rule.until_s)) if not isinf(moment)
-    ]
+    if dates := say_dates(rule):
+        parts.append(dates)
     if rule.when:
         parts.append(f"when {_say_tests(rule.when)}")
     if rule.reason:
         parts.append(f"reason '{rule.reason}'")
     return ", ".join(parts)
+
+
+def say_dates(rule: Rule) -> str:
+    """`from 2026-12-01 until 2026-12-24`, as a policy says it (UTC, the day `until` included); "" for always."""
+    said = []
+    if not isinf(rule.from_s):
+        said.append(f"from {_say_moment(rule.from_s)}")
+    if not isinf(rule.until_s):
+        said.append(f"until {_say_moment(rule.until_s, end=True)}")
+    return " ".join(said)
+
+
+def _say_moment(time_s: float, *, end: bool = False) -> str:
+    moment = datetime.fromtimestamp(time_s, UTC)
+    if (moment.hour, moment.minute, moment.second, moment.microsecond) == (0, 0, 0, 0):
+        return (moment - timedelta(days=1 if end else 0)).date().isoformat()
+    return (
+        moment.isoformat(timespec="auto" if moment.microsecond or moment.second else "minutes")[: -len("+00:00")] + "Z"
+    )
 
 
 def _say_tests(tests: tuple[Test, ...]) -> str:

@@ -43,11 +43,11 @@ class NodeReader:
     def warn(self, node: Node, message: str) -> None:
         self.problems.append(Problem(node.file or self.file, node.line, message, level="warning"))
 
-    def keys(self, mapping: Mapping, known: Iterable[str], where: str) -> None:
+    def keys(self, mapping: Mapping, known: Iterable[str], where: str, cutoff: float = 0.6) -> None:
         """Refuse keys that are not `known`, with a guess at what was meant."""
         for key, _ in mapping.entries:
             if key.text not in known:
-                self.refuse(key, f"{where}unknown key '{key.text}'{guess(key.text, known)}")
+                self.refuse(key, f"{where}unknown key '{key.text}'{guess(key.text, known, cutoff)}")
 
     def mapping(self, node: Node | None, where: str) -> Mapping | None:
         if node is None or isinstance(node, Mapping):
@@ -163,10 +163,13 @@ class NodeReader:
         return None
 
 
-def guess(word: str, known: Iterable[str]) -> str:
-    """What may have been meant, whatever its case; else all there is, when that is not too much."""
+def guess(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """What may have been meant, whatever its case; else all there is, when that is not too much.
+
+    `cutoff` (0 to 1) is how like the two must be.
+    """
     choices = {choice.lower(): choice for choice in known}
-    if near := get_close_matches(word.lower(), choices, n=1, cutoff=0.6):
+    if near := get_close_matches(word.lower(), choices, n=1, cutoff=cutoff):
         return f", did you mean '{choices[near[0]]}'?"
     if not choices:
         return " (there is none)"

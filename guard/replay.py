@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from heapq import heappush, heappushpop, heapreplace
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from guard.classify import Catalogue
 from guard.conditions import Condition, leaves
@@ -54,7 +54,10 @@ MAX_USER_AGENT_BYTES = 200
 LATE_S = 3600.0
 
 
-class Top:
+Key = TypeVar("Key", bytes, tuple[bytes, str])
+
+
+class Top(Generic[Key]):
     """The most frequent of any number of keys, in a fixed number of places (the Space-Saving algorithm).
 
     A key that finds no place takes that of the key counted least, and inherits that count as its possible error. So
@@ -68,10 +71,10 @@ class Top:
 
     def __init__(self, places: int = PLACES) -> None:
         self._places = places
-        self._heap: list[tuple[int, bytes]] = []
-        self.rows: dict[bytes, list[Any]] = {}
+        self._heap: list[tuple[int, Key]] = []
+        self.rows: dict[Key, list[Any]] = {}
 
-    def add(self, key: bytes, size: int, note: str) -> None:
+    def add(self, key: Key, size: int, note: str = "") -> None:
         row = self.rows.get(key)
         if row is not None:
             row[0] += 1
@@ -89,7 +92,7 @@ class Top:
             self.rows[key] = [count + 1, count, size, note]
             heapreplace(self._heap, (count + 1, key))
 
-    def first(self, number: int) -> list[tuple[bytes, int, int, str]]:
+    def first(self, number: int) -> list[tuple[Key, int, int, str]]:
         """Key, count that is certain, bytes, and the note of the key's first request; most frequent first."""
         rows = [(key, count - error, size, note) for key, (count, error, size, note) in self.rows.items()]
         return sorted(rows, key=lambda row: (-row[1], row[0]))[:number]
@@ -171,9 +174,9 @@ class Replay:
         self._earlier: dict[tuple[bytes, str], Visitor] = {}
         self._most_visitors = visitors
         self._hurt = Hurt()
-        self._refused_clients = Top(places)
-        self._passed_clients = Top(places)
-        self._refused_paths = Top(places)
+        self._refused_clients: Top[tuple[bytes, str]] = Top(places)
+        self._passed_clients: Top[tuple[bytes, str]] = Top(places)
+        self._refused_paths: Top[bytes] = Top(places)
         self._observed: Counter[str] = Counter()
         self._no_address = 0
         self._late = 0
@@ -261,13 +264,13 @@ class Replay:
             visitor.parts += 1
         if action not in REFUSALS:
             if action != "untold":
-                self._passed_clients.add(prefix, size, agent.name)
+                self._passed_clients.add((prefix, agent.name), size)
             return
         visitor.refused += 1
         visitor.refused_bytes += size
         visitor.rule = decision.rule
         visitor.user_agent = entry.user_agent[:MAX_USER_AGENT_BYTES] if entry.user_agent else b""
-        self._refused_clients.add(prefix, size, agent.name)
+        self._refused_clients.add((prefix, agent.name), size)
         self._refused_paths.add(entry.target[:MAX_PATH_BYTES], size, route_class)
 
     def _meet(self, key: tuple[bytes, str], prefix: bytes, category: str) -> Visitor:
@@ -333,10 +336,10 @@ class Replay:
         }
 
     @staticmethod
-    def _clients(table: Top, top: int, counted: str) -> list[dict[str, Any]]:
+    def _clients(table: Top[tuple[bytes, str]], top: int, counted: str) -> list[dict[str, Any]]:
         return [
-            {"client": neighbourhood(key), "agent": note, counted: number, "bytes": size}
-            for key, number, size, note in table.first(top)
+            {"client": neighbourhood(prefix), "agent": agent, counted: number, "bytes": size}
+            for (prefix, agent), number, size, _ in table.first(top)
             if number
         ]
 

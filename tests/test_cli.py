@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from guard import shipped_policy
 from guard.cli import COMMANDS
 
 GPTBOT = "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko); compatible; GPTBot/1.3; +https://openai.com/gptbot"
@@ -202,3 +204,109 @@ def test_serve_without_the_embedded_server_says_what_to_install() -> None:
     assert answer.returncode == 2
     assert "noai-guard[embedded]" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_a_key_without_its_certificate_is_wrong_usage_and_no_plain_http(tmp_path: Path) -> None:
+    serve = ("serve", "--upstream", "http://127.0.0.1:9", "--listen", "127.0.0.1:0")
+    said = guard(*serve, "--tls-key", "x")
+    assert (said.returncode, said.stderr) == (2, "guard: --tls-key needs --tls-cert\n")
+    gone = str(tmp_path / "gone.pem")
+    said = guard(*serve, "--tls-cert", gone)
+    assert (said.returncode, said.stderr) == (
+        2,
+        f"guard: --tls-cert {gone}: cannot be read: No such file or directory\n",
+    )
+
+
+def test_a_store_that_nobody_knows_is_told_with_its_option() -> None:
+    said = guard("serve", "--upstream", "http://127.0.0.1:9", "--listen", "127.0.0.1:0", "--store", "foo")
+    assert said.returncode == 2
+    assert said.stderr.startswith("guard: --store: ")
+
+
+ASCII = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("words", [("diff", "no-ai", "strict"), ("serve", "--help")])
+def test_a_terminal_without_our_letters_still_gets_an_answer(words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "guard", *words]
+    said = subprocess.run(command, capture_output=True, timeout=60, env=ASCII)
+    assert (said.returncode, said.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("words", [("render", "no-ai", "robots.txt"), ("explain", "no-ai", "--path", "/")])
+def test_a_full_disk_is_one_line_and_no_traceback(words: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "guard", *words]
+        said = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert said.returncode == 1
+    assert said.stderr == "guard: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("words", [("render", "no-ai", "robots.txt"), ("explain", "no-ai", "--path", "/")])
+def test_a_reader_who_goes_away_is_no_mistake(words: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "guard", *words]
+    said = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+def test_policies_lists_what_ships_and_prints_one_as_it_is() -> None:
+    said = guard("policies").stdout
+    assert "\n  no-ai\n    For a platform that has promised its artists: no AI.\n" in said
+    assert guard("policies", "no-ai").stdout == shipped_policy("no-ai").read_text()
+    listed = json.loads(guard("policies", "--json").stdout)
+    assert "navidrome" in [row["name"] for row in listed["presets"]]
+    assert [row["name"] for row in listed["snippets"]] == ["fair-use"]
+    said = guard("policies", "no-ia")
+    assert said.returncode == 2
+    assert "did you mean 'no-ai'?" in said.stderr
+
+
+def test_a_name_that_is_no_file_and_does_not_ship_is_told_with_what_may_be_meant() -> None:
+    assert guard("check", "no-ia").stderr.startswith(
+        "no-ia: error: no such file, and no shipped policy of that name; did you mean 'no-ai'? (shipped: "
+    )
+    assert "write `include: [fair-use]` in a policy" in guard("check", "fair-use").stderr
+    assert "write `preset: jellyfin` in a policy" in guard("check", "jellyfin").stderr
+
+
+def test_wrong_usage_is_told_in_json_where_json_was_asked_for() -> None:
+    for words in (
+        ("explain", "no-ai", "--path", "/", "--ip", "x"),
+        ("render", "no-ai", "robots.txt", "--at", "x"),
+        ("test", "no-ai", "--at", "x"),
+        ("replay", "no-ai", "/nowhere.log"),
+    ):
+        said = guard(*words, "--json")
+        assert said.returncode == 2
+        answer = json.loads(said.stdout)
+        assert answer["ok"] is False
+        assert answer["problems"][0]["message"] in said.stderr
+    (row,) = json.loads(guard("test", "--json", "nope").stdout)["policies"]
+    assert row["problems"][0]["level"] == "error"
+    answer = json.loads(guard("diff", "nope", "neither", "--json").stdout)
+    assert (answer["ok"], len(answer["problems"])) == (False, 2)
+
+
+def test_explain_says_which_policy_it_asked_and_refuses_what_is_no_path(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(FINE.replace("then: block", "then: block, from: 2020-01-01, until: 2020-02-01"))
+    said = guard("explain", str(file), "--path", "/", "--host", "b.example", "--json").stdout
+    explained = json.loads(said)
+    assert explained["ok"] is True
+    assert explained["policy"]["mode"] == "enforce"
+    assert explained["host"] == {"asked": "b.example", "named": False}
+    assert "over: out of its dates (from 2020-01-01 until 2020-02-01)" in explained["rules"][0]["why"]
+    words = guard("explain", str(file), "--path", "/", "--host", "b.example").stdout
+    assert "no host of the policy names it" in words
+    assert "(none)" in words
+    assert guard("explain", str(file), "--path", "https://music.example/x").returncode == 2
+
+
+def test_check_counts_in_words_that_fit(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(FINE + "agents: {search: block}\nlimits: [{name: l, rate: 100/s}]\n")
+    assert "(2 rules, 1 limit, 0 examples, " in guard("check", str(file)).stdout

@@ -583,6 +583,27 @@ def test_who_answers_too_slowly_is_not_waited_for() -> None:
 def test_a_page_in_place_of_the_file_is_told_of() -> None:
     with site(answering(200, b"<!doctype html>", Content_Type="text/html; charset=utf-8")) as url:
         said = guard("robots", "import", url)
-    assert said.returncode == 0
+    assert said.returncode == 2
+    assert "this is no robots.txt" in said.stderr
     assert "it came as text/html, not as text/plain" in said.stderr
-    assert "there is no 'User-agent' line" in said.stderr
+
+
+def test_a_file_that_is_no_robots_txt_and_a_host_without_its_scheme_are_told_of(tmp_path: Path) -> None:
+    file = tmp_path / "robots.txt"
+    file.write_text("version: 1\n")
+    said = guard("robots", "import", str(file))
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "this is no robots.txt" in said.stderr
+    for text in ("", "# nothing\n", "Sitemap: https://music.example/map.xml\n"):
+        file.write_text(text)
+        assert guard("robots", "import", str(file)).returncode == 0
+    assert "did you mean https://music.example?" in guard("robots", "import", "music.example").stderr
+
+
+def test_a_disallow_with_a_query_leaves_the_others_of_its_group_enforced(tmp_path: Path) -> None:
+    file = tmp_path / "robots.txt"
+    file.write_text("User-agent: GPTBot\nDisallow: /search?q=\nDisallow: /private\n")
+    rules = json.loads(guard("robots", "import", str(file), "--json").stdout)["rules"]
+    modes = {path["path"]: rule["mode"] for rule in rules for path in rule["paths"]}
+    assert {mode for path, mode in modes.items() if path.startswith("/private")} == {"enforce"}
+    assert {mode for path, mode in modes.items() if path.startswith("/search")} == {"observe"}

@@ -342,3 +342,11 @@ def test_neighbourhoods() -> None:
     assert neighbourhood(bytes((203, 0, 113))) == "203.0.113.0/24"
     assert neighbourhood(bytes.fromhex("20010db80001")) == "2001:db8:1::/48"
     assert neighbourhood(b"?") == "unknown"
+
+
+def test_nobody_is_blamed_for_the_requests_of_another_agent_of_the_same_network() -> None:
+    replay = Replay(load_policy(shipped_policy("observe")))
+    for user_agent in (CHROME.encode(), b"mpv 0.40.0", b"mpv 0.40.0"):
+        replay.feed(Entry(0, 1.0, "192.0.2.1", "GET", b"/", b"", None, user_agent, 200, 1, (), ""))
+    passed = [(row["client"], row["agent"], row["passed"]) for row in replay.report()["clients_passed"]]
+    assert passed == [("192.0.2.0/24", "mpv", 2), ("192.0.2.0/24", "browser", 1)]

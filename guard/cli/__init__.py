@@ -6,7 +6,10 @@ Exit codes: 0 fine, 1 problems found, 2 wrong usage, 78 (EX_CONFIG) refused to s
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
+import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -14,6 +17,9 @@ from typing import Any, NamedTuple
 
 LASTING = ("serve", "demo", "replay")
 """Commands that go on for long: there the collector has work to do."""
+
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+"""What writing to stdout may end with; no command reads or writes a file without catching them."""
 
 
 class Command(NamedTuple):
@@ -34,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "diff": Command("show what changes from one policy to another", "diff"),
     "replay": Command("show what a policy would have done to an access log", "replay"),
     "render": Command("print a directive file or the headers of a policy", "render"),
+    "policies": Command("list the policies that ship, or print one to start from", "policies"),
     "schema": Command("print the JSON Schema of policies, for editors", "schema"),
     "robots": Command("turn a robots.txt into rules of a policy", "robots"),
     "demo": Command("run a small music platform with the guard in front", "demo"),
@@ -61,16 +68,38 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our letters shows question marks
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        if error.filename is not None or error.errno not in _CANNOT_WRITE:
+            raise
+        _drop_output()
+        sys.stderr.write(f"guard: the output cannot be written: {error.strerror}\n")
+        return 1
+
+
+def _run(words: list[str]) -> int:
     only = words[0] if words and (words[0] in COMMANDS or words[0].startswith("-")) else None
     arguments = build_parser(only).parse_args(words)
     if arguments.command not in LASTING:
         gc.disable()  # nothing here lives long enough to be collected; looking for it takes a third of the time
-    try:
-        code: int = COMMANDS[arguments.command].load().run(arguments)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except KeyboardInterrupt:
-        return 130
+    code: int = COMMANDS[arguments.command].load().run(arguments)
     return code
+
+
+def _drop_output() -> None:
+    """What is still waiting to be written to stdout goes nowhere: the interpreter would try again at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

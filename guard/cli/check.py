@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 
-from guard.cli.policies import find_policy
+from guard.cli.policies import as_row, count_rules, counted, find_policy, print_json
 from guard.errors import CatalogueError, PolicyError, Problem
 from guard.examples import try_examples
 from guard.lint import lint
@@ -39,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     problems = list(dict.fromkeys(problems))  # several files may include one
     good = not problems if arguments.strict else not any(one.level == "error" for one in problems)
     if arguments.json:
-        rows = [{"file": one.file, "line": one.line, "level": one.level, "message": one.message} for one in problems]
-        sys.stdout.write(json.dumps({"ok": good, "problems": rows}) + "\n")
+        print_json({"ok": good, "problems": [as_row(one) for one in problems]})
     else:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stderr.write("".join(f"{say(problem)}\n" for problem in problems))
@@ -71,11 +69,12 @@ def say(problem: Problem) -> str:
 
 
 def _verdict(warnings: int) -> str:
-    return f"usable, {warnings} warning{'s' if warnings > 1 else ''}" if warnings else "fine"
+    return f"usable, {counted(warnings, 'warning')}" if warnings else "fine"
 
 
 def _describe(policy: Policy) -> str:
     return (
-        f"{len(policy.rules)} rules, {len(policy.limits)} limits, {len(policy.examples)} examples, "
+        f"{counted(count_rules(policy), 'rule')}, {counted(len(policy.limits), 'limit')}, "
+        f"{counted(len(policy.examples), 'example')}, "
         f"mode {policy.mode.value}, version {policy.version}"
     )

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from guard.cli.policies import find_policy, read_or_complain
+from guard.cli.policies import find_policy, open_console, read_or_complain
 from guard.policy import Policy
 
 if TYPE_CHECKING:
@@ -268,9 +268,8 @@ def _judge_burst(outcome: Outcome) -> None:
 
 def _console() -> Console:
     """As wide as the terminal; wide enough for the table where there is none."""
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    console: Console = open_console() if sys.stdout.isatty() else open_console(width=140)
+    return console
 
 
 def draw(outcomes: list[Outcome]) -> Table:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from guard.classify import Catalogue
-from guard.cli.policies import read_or_complain
+from guard.cli.policies import open_console, print_json, print_problems, read_policy_or_problems
 from guard.compare import LISTENERS, Change, Changes, Outcome, Shift, compare, summarise
 from guard.load import shipped_catalogue
 from guard.model import Agent
@@ -36,14 +34,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    old, new = (read_or_complain(name, as_json=arguments.json) for name in (arguments.old, arguments.new))
+    old, problems = read_policy_or_problems(arguments.old)
+    new, more = read_policy_or_problems(arguments.new)
     if old is None or new is None:
+        print_problems(tuple(dict.fromkeys((*problems, *more))), as_json=arguments.json)
         return 2
     catalogue = shipped_catalogue()
     changes = compare(old, new, catalogue, time.time(), robots=not arguments.no_robots)
     if arguments.json:
-        said = {"summary": summarise(changes), "changes": not changes.empty, **_as_values(changes)}
-        sys.stdout.write(json.dumps(said, ensure_ascii=False) + "\n")
+        print_json({"ok": True, "summary": summarise(changes), "changes": not changes.empty, **_as_values(changes)})
     else:
         _print(changes, catalogue)
     return 1 if arguments.exit_code and not changes.empty else 0
@@ -144,9 +143,7 @@ def _who(agents: tuple[Agent, ...], sizes: Counter[str]) -> str:
 
 
 def _print(changes: Changes, catalogue: Catalogue) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = open_console(highlight=False)
     sizes = Counter(agent.category for agent in catalogue.agents)
     console.print(summarise(changes), style="bold", markup=False)
     _print_one(console, changes, sizes)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from typing import Any
 
 from guard.classify import name_browser
-from guard.cli.policies import read_or_complain
+from guard.cli.policies import open_console, print_json, read_or_complain, wrong_usage
 from guard.cli.test import read_moment
+from guard.compare import say_dates
 from guard.engine import Guard
 from guard.errors import TargetError
 from guard.identify import read_address
@@ -50,19 +49,22 @@ def run(arguments: argparse.Namespace) -> int:
         at_s = read_moment(arguments.at)
         request = _read_request(policy, arguments)
     except ValueError as error:
-        sys.stderr.write(f"guard explain: {error}\n")
-        return 2
+        return wrong_usage("explain", str(error), as_json=arguments.json)
     now_s = time.time() if at_s is None else at_s
     guard = Guard(policy, clock=lambda: now_s).for_host(arguments.host.encode("utf-8", "replace") or None)
     explained = explain(guard, request, everything=arguments.json or arguments.all)
+    explained["policy"]["file"] = arguments.policy
+    explained["host"] = {"asked": arguments.host, "named": _is_named(policy, arguments.host)}
     if arguments.json:
-        sys.stdout.write(json.dumps(explained, ensure_ascii=False) + "\n")
+        print_json({"ok": True, **explained})
     else:
         _print(explained)
     return 0
 
 
 def _read_request(policy: Policy, arguments: argparse.Namespace) -> Request:
+    if not arguments.path.startswith("/"):
+        raise ValueError(f"--path '{arguments.path}': write what follows the host, from its '/' on")
     if read_address(arguments.ip) is None:
         raise ValueError(f"'{arguments.ip}' is not an address")
     user_agents = [arguments.ua] if arguments.ua else []
@@ -78,6 +80,15 @@ def _read_request(policy: Policy, arguments: argparse.Namespace) -> Request:
     target = arguments.path.partition("?")[0].encode("utf-8", "surrogateescape")
     user_agent = "\n".join(user_agents).encode("utf-8", "surrogateescape")
     return Request(arguments.method.upper(), target, user_agent, arguments.ip, tuple(forwarded))
+
+
+def _is_named(policy: Policy, host: str) -> bool:
+    """Whether the policy, or one of its scopes, says that it is for this host."""
+    host = host.lower().rstrip(".")
+    name, _, port = host.rpartition(":")
+    host = name if name and port.isdigit() and not name.endswith(":") else host
+    names = [one for policy in (policy, *policy.scopes) for one in policy.hosts]
+    return any(host.endswith(one[1:]) if one.startswith("*.") else host == one for one in names)
 
 
 def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[str, Any]:
@@ -99,7 +110,14 @@ def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[
     stated = guard.stated_at(request.target.decode("utf-8", "surrogateescape"))
     weight = sum(addend for _, addend in decision.weights)
     return {
-        "policy": {"site": policy.site.name, "hosts": list(policy.hosts), "version": policy.version},
+        "policy": {
+            "file": policy.file,
+            "site": policy.site.name,
+            "hosts": list(policy.hosts),
+            "mode": policy.mode.value,
+            "version": policy.version,
+        },
+        "user_agent": (request.user_agent or b"").decode("utf-8", "replace"),
         "client": {"address": client.address, "key": client.key.hex(), "prefix": client.prefix.hex()},
         "agent": {
             "name": agent.name,
@@ -143,8 +161,17 @@ def _describe(reading: str, step: Step, decision: Decision) -> dict[str, Any]:
         "mode": rule.mode.value,
         "state": step.state,
         "reason": rule.reason,
-        "why": list(step.why),
+        "why": _why(step),
     }
+
+
+def _why(step: Step) -> list[str]:
+    """Why a rule did or did not match; for one out of its dates, with them."""
+    mark = "out of its dates"
+    return [
+        f"{line} ({say_dates(step.rule)})" if step.state and line == f"{step.state}: {mark}" else line
+        for line in step.why
+    ]
 
 
 def _limit(limit: Limit, policy: Policy, route_class: str) -> dict[str, Any]:
@@ -159,16 +186,22 @@ def _limit(limit: Limit, policy: Policy, route_class: str) -> dict[str, Any]:
 
 
 def _print(explained: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = open_console()
     agent, decision = explained["agent"], explained["decision"]
     facts = Table(box=None, show_header=False, pad_edge=False)
     who = ", ".join(part for part in (agent["operator"], agent["category"], *agent["purposes"]) if part)
+    policy, host = explained["policy"], explained["host"]
+    facts.add_row("policy", Text(f"{policy['file']} (version {policy['version']}, mode {policy['mode']})"))
+    facts.add_row("site", Text(policy["site"]))
+    if host["asked"]:
+        named = "" if host["named"] else " (no host of the policy names it: the file's own)"
+        facts.add_row("host", Text(f"{host['asked']}{named}"))
     facts.add_row("client", explained["client"]["address"] or "unknown")
     facts.add_row("agent", Text(f"{agent['name']} ({who})"))
+    facts.add_row("user agent", Text(explained["user_agent"] or "(none)"))
     if agent["browser"]:
         facts.add_row("browser", Text(agent["browser"]))
     facts.add_row("identity", explained["identity"])

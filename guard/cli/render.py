@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 
-from guard.cli.policies import read_or_complain
+from guard.cli.policies import print_file, print_json, read_or_complain, wrong_usage
 from guard.cli.test import read_moment
 from guard.directives import FILES, render_file, render_headers
 from guard.engine import Guard
@@ -38,18 +37,20 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         at_s = read_moment(arguments.at)
     except ValueError as error:
-        sys.stderr.write(f"guard render: {error}\n")
-        return 2
+        return wrong_usage("render", str(error), as_json=arguments.json)
     guard = Guard(policy).for_host(arguments.host.encode("utf-8", "replace") or None)
     if arguments.what == "headers":
         stated = guard.stated_at(arguments.path)
         headers = {name.decode(): value.decode() for name, value in render_headers(stated)}
         if arguments.json:
-            sys.stdout.write(json.dumps({"path": arguments.path, "headers": headers}) + "\n")
+            print_json({"ok": True, "path": arguments.path, "headers": headers})
         else:
             sys.stdout.write("".join(f"{name}: {value}\n" for name, value in headers.items()))
         return 0
     path = _NAMES[arguments.what]
     text = render_file(path, guard.policy.at(time.time() if at_s is None else at_s), shipped_catalogue())
-    sys.stdout.write(json.dumps({"path": path, "text": text}) + "\n" if arguments.json else text)
+    if arguments.json:
+        print_json({"ok": True, "path": path, "text": text})
+    else:
+        print_file(text)
     return 0

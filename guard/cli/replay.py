@@ -14,7 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from guard.cli.policies import read_or_complain
+from guard.cli.policies import counted, open_console, print_json, read_or_complain, wrong_usage
 from guard.logs import FORMATS, NoRequest, Reader, detect, find_reader
 from guard.logs.source import MAX_LINE_BYTES, Source
 from guard.replay import Outcome, Replay
@@ -96,11 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
             logs = [_look_at(name, arguments.format, stack) for name in arguments.logs]
             decisions = _open_decisions(arguments.decisions, arguments.logs, stack)
         except ValueError as error:
-            sys.stderr.write(f"guard replay: {error}\n")
-            return 2
+            return wrong_usage("replay", str(error), as_json=arguments.json)
         except OSError as error:
-            sys.stderr.write(f"guard replay: {error.filename or 'a log'}: cannot be read: {error.strerror or error}\n")
-            return 2
+            said = f"{error.filename or 'a log'}: cannot be read: {error.strerror or error}"
+            return wrong_usage("replay", said, as_json=arguments.json)
         logs.sort(key=lambda log: log.begins_s)
         replay = Replay(policy)
         interrupted = False
@@ -111,14 +110,15 @@ def run(arguments: argparse.Namespace) -> int:
             except KeyboardInterrupt:
                 interrupted = True
     report = {**replay.report(arguments.top), "logs": [log.describe() for log in logs]}
+    good = bool(report["requests"]) and all(log.requests or not log.unreadable for log in logs)
     if arguments.json:
-        sys.stdout.write(json.dumps(report) + "\n")
+        print_json({"ok": good and not interrupted, **report})
     elif report["requests"]:
         _print(report, arguments.top)
     _complain(logs, interrupted)
     if interrupted:
         return 130
-    return 0 if report["requests"] and all(log.requests or not log.unreadable for log in logs) else 2
+    return 0 if good else 2
 
 
 # -- reading -----------------------------------------------------------------------------------------------
@@ -249,12 +249,11 @@ def _complain(logs: list[Log], interrupted: bool) -> None:
 
 
 def _print(report: dict[str, Any], top: int) -> None:
-    from rich.console import Console
     from rich.filesize import decimal
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = open_console()
 
     def say(text: str, style: str = "") -> None:
         console.print(Text(text, style=style))
@@ -273,7 +272,8 @@ def _print(report: dict[str, Any], top: int) -> None:
         console.print(table)
 
     requests, refused, untold = report["requests"], report["refused"], report["untold"]
-    say(f"{requests} requests from {report['from']} to {report['until']}, in {len(report['logs'])} log(s)")
+    logs = counted(len(report["logs"]), "log")
+    say(f"{counted(requests, 'request')} from {report['from']} to {report['until']}, in {logs}")
     share = f"{100 * refused / requests:.1f} %"
     saved = f"{decimal(report['refused_bytes'])} of {decimal(report['bytes'])} not sent"
     say(f"would have been refused: {refused} ({share}); {saved}", "bold")
@@ -286,10 +286,10 @@ def _print(report: dict[str, Any], top: int) -> None:
     if report["out_of_order"]:
         say(f"late by over an hour: {report['out_of_order']} lines; limits are simulated less well there")
     say("actions: " + ", ".join(f"{action} {number}" for action, number in report["actions"].items()))
-    counted = (("requests", "requests"), ("refused", "refused"), ("not sent", "refused_bytes"))
-    tabulate("rules", report["rules"], ("rule", "rule"), *counted)
-    tabulate("agents", report["agents"], ("agent", "agent"), ("category", "category"), *counted)
-    tabulate("routes", report["routes"], ("route", "route"), *counted)
+    columns = (("requests", "requests"), ("refused", "refused"), ("not sent", "refused_bytes"))
+    tabulate("rules", report["rules"], ("rule", "rule"), *columns)
+    tabulate("agents", report["agents"], ("agent", "agent"), ("category", "category"), *columns)
+    tabulate("routes", report["routes"], ("route", "route"), *columns)
     tabulate("rules on trial", report["on_trial"], ("rule", "rule"), ("would have acted", "requests"))
     who = (("client", "client"), ("agent", "agent"))
     tabulate("clients refused most", report["clients_refused"], *who, ("refused", "refused"), ("not sent", "bytes"))

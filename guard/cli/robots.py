@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import threading
 import urllib.error
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from guard.classify import Catalogue
+from guard.cli.policies import print_file, print_json, wrong_usage
 from guard.fragment import Fragment, Note, Origin, TooMuch, adopt, plain, write
 from guard.load import shipped_catalogue
 from guard.robotstxt import MAX_BYTES, read_robots
@@ -56,25 +56,38 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         _check_agents(arguments.agent, catalogue)
         fetched = _read(arguments.source)
-        fragment = adopt(read_robots(fetched.body), catalogue, only=arguments.agent, trial=not arguments.strict)
+        robots = read_robots(fetched.body)
+        if not robots.groups and not robots.sitemaps and _says_anything(fetched.body):
+            also = "".join(f" ({note.message})" for note in fetched.notes)
+            raise ValueError(f"{arguments.source}: no User-agent line in it: this is no robots.txt{also}")
+        fragment = adopt(robots, catalogue, only=arguments.agent, trial=not arguments.strict)
     except OSError as error:
-        return _refuse(f"{arguments.source}: {error.strerror or error}")
+        return _refuse(f"{arguments.source}: {error.strerror or error}{_as_url(arguments.source)}", arguments.json)
     except (ValueError, TooMuch) as error:
-        return _refuse(str(error))
+        return _refuse(str(error), arguments.json)
     fragment = replace(fragment, notes=(*fetched.notes, *fragment.notes))
     text = write(fragment, fetched.source)
     if arguments.json:
-        said = json.dumps(_as_values(fragment, fetched.source, text), ensure_ascii=False)
-        sys.stdout.write(said + "\n")
+        print_json({"ok": True, **_as_values(fragment, fetched.source, text)})
     else:
-        sys.stdout.write(text)
+        print_file(text)
         sys.stderr.write("".join(f"guard robots: {note}\n" for note in fragment.notes))
     return 0
 
 
-def _refuse(message: str) -> int:
-    sys.stderr.write(f"guard robots: {plain(message)}\n")
-    return 2
+def _refuse(message: str, as_json: bool) -> int:
+    return wrong_usage("robots", plain(message), as_json=as_json)
+
+
+def _says_anything(body: bytes) -> bool:
+    """Whether there is more in it than comments."""
+    return any(line.strip() and not line.lstrip().startswith(b"#") for line in body.splitlines())
+
+
+def _as_url(source: str) -> str:
+    """A hint for who wrote a host and meant its robots.txt."""
+    like_a_host = "." in source and not source.startswith((".", "/")) and not source.endswith((".txt", ".yaml"))
+    return f"; did you mean https://{source}?" if like_a_host else ""
 
 
 def _check_agents(names: list[str], catalogue: Catalogue) -> None:

@@ -16,9 +16,10 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from guard.classify import warm
-from guard.cli.policies import find_policy, print_problems
+from guard.cli.policies import counted, find_policy, print_problems
 from guard.engine import Guard
 from guard.errors import CatalogueError, PolicyError, Problem, StoreError
 from guard.load import shipped_catalogue
@@ -85,8 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
             return EX_CONFIG
         policy = file.policy
         upstream = Upstream.parse(arguments.upstream)
-        sock = listen(arguments.listen)
         tls = _tls(arguments.tls_cert, arguments.tls_key)
+        sock = listen(arguments.listen)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"guard: {error}\n")
         return 2
@@ -98,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             store_url = _resolve_store(arguments.store, stack)
             open_store(store_url)  # not opened here, only understood: a wrong address must not reach the workers
         except (ValueError, ImportError, OSError, StoreError) as error:
-            sys.stderr.write(f"guard: {error}\n")
+            sys.stderr.write(f"guard: --store: {error}\n")
             return 2
         shipped_catalogue()
         warm()
@@ -107,8 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
         host, port = sock.getsockname()[:2]
         sys.stderr.write(
             f"guard: {policy.site.name!r}, policy {', '.join(names)} (version {policy.version}, {policy.mode.value}), "
-            f"http{'s' if tls else ''}://{host}:{port} -> {arguments.upstream}, {arguments.workers} worker(s), "
-            f"store {arguments.store.split('@')[-1]}, "
+            f"http{'s' if tls else ''}://{host}:{port} -> {arguments.upstream}, "
+            f"{counted(arguments.workers, 'worker')}, store {arguments.store.split('@')[-1]}, "
             f"{'reloaded at SIGHUP only' if arguments.no_reload else 'reloaded when a policy file changes'}\n"
         )
         sys.stderr.flush()
@@ -200,11 +201,27 @@ def listen(address: str) -> socket.socket:
 
 
 def _tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
+    """What to answer https with, None for http. Raises ValueError with the option and the file in the message."""
     if cert is None:
+        if key is not None:
+            raise ValueError("--tls-key needs --tls-cert")
         return None
+    for option, file in (("--tls-cert", cert), ("--tls-key", key)):
+        if file is not None:
+            try:
+                Path(file).read_bytes()
+            except OSError as error:
+                raise ValueError(f"{option} {file}: cannot be read: {error.strerror}") from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert, key)
+    said = f"--tls-cert {cert}" if key is None else f"--tls-cert {cert}, --tls-key {key}"
+    try:
+        context.load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        what = (
+            "do not belong together" if error.reason == "KEY_VALUES_MISMATCH" else "no certificate with its key in PEM"
+        )
+        raise ValueError(f"{said}: {what} ({error.reason or 'not readable'})") from None
     return context
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
-from guard.cli.policies import read_or_complain
+from guard.cli.policies import (
+    as_row,
+    count_rules,
+    counted,
+    print_json,
+    print_problems,
+    read_policy_or_problems,
+    wrong_usage,
+)
 from guard.documents import Scalar
 from guard.examples import Trial, try_examples, uncovered
 from guard.nodes import NodeReader
-from guard.policy import Policy
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,15 +40,16 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         now_s = read_moment(arguments.at)
     except ValueError as error:
-        sys.stderr.write(f"guard test: {error}\n")
-        return 2
+        return wrong_usage("test", str(error), as_json=arguments.json)
     good = True
     rows: list[dict[str, Any]] = []
     for name in arguments.policies:
-        policy = read_or_complain(name, as_json=False)
+        policy, problems = read_policy_or_problems(name)
         if policy is None:
             good = False
-            rows.append({"policy": name, "ok": False, "loads": False})
+            rows.append({"policy": name, "ok": False, "loads": False, "problems": [as_row(one) for one in problems]})
+            if not arguments.json:
+                print_problems(problems, as_json=False)
             continue
         trials = try_examples(policy, now_s=now_s)
         left = uncovered(policy, trials)
@@ -53,14 +60,14 @@ def run(arguments: argparse.Namespace) -> int:
             "ok": not failed,
             "loads": True,
             "examples": [_describe(trial) for trial in trials],
-            "rules": _count_rules(policy),
+            "rules": count_rules(policy),
             "uncovered": [{"rule": rule.name, "file": rule.file, "line": rule.line} for rule in left],
         }
         rows.append(row)
         if not arguments.json:
             _print(name, trials, row)
     if arguments.json:
-        sys.stdout.write(json.dumps({"ok": good, "policies": rows}, ensure_ascii=False) + "\n")
+        print_json({"ok": good, "policies": rows})
     return 0 if good else 1
 
 
@@ -73,14 +80,6 @@ def read_moment(text: str | None) -> float | None:
     if moment is None:
         raise ValueError(reader.problems[0].message)
     return moment
-
-
-def _count_rules(policy: Policy) -> int:
-    shared: dict[object, None] = {}
-    for one in (policy, *policy.scopes):
-        rungs = (rung.rule for ladder in one.ladder for rung in ladder.rungs)
-        shared |= dict.fromkeys((*one.rules, *rungs, *one.rows))
-    return len(shared)
 
 
 def _describe(trial: Trial) -> dict[str, Any]:
@@ -106,5 +105,5 @@ def _print(name: str, trials: tuple[Trial, ...], row: dict[str, Any]) -> None:
         sys.stdout.write(f"no example  {rule['file']}:{rule['line']}: rule '{rule['rule']}'\n")
     passed = sum(not trial.fault for trial in trials)
     covered = row["rules"] - len(row["uncovered"])
-    sys.stdout.write(f"{name}: {passed} of {len(trials)} examples as expected, ")
-    sys.stdout.write(f"{covered} of {row['rules']} rules have one\n")
+    sys.stdout.write(f"{name}: {passed} of {counted(len(trials), 'example')} as expected, ")
+    sys.stdout.write(f"{covered} of {counted(row['rules'], 'rule')} {'has' if covered == 1 else 'have'} one\n")
