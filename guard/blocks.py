@@ -369,23 +369,25 @@ class PolicyReader(NodeReader):
         when = self.mapping(item.get("when"), f"{where}when: ")
         if item.get("when") is None:
             self.refuse(item, f"{where}needs 'when' (what the rule applies to)")
-        limit = self.rule_limit(item, then, limits, where)
-        label_node = item.get("label")
+        # Of ten thousand rules most say only the most needful: what is not there is not asked for one by one.
+        said = {key.text for key, _ in item.entries}
+        limit = self.rule_limit(item, then, limits, where) if then == "throttle" or "limit" in said else None
+        label_node = item.get("label") if "label" in said else None
         if then not in ("label", None) and label_node is not None:
             self.refuse(label_node, f"{where}'label' goes with 'then: label'")
         tests = self.tests(when, where) if when else ()
-        label = self.text(item, "label", where)
+        label = self.text(item, "label", where) if "label" in said else ""
         if isinstance(label_node, Scalar):
             self.well_named(label_node, f"{where}label: ")
         if then == "label":
             self.labels.add((label or name).lower())
-        from_s, until_s = self.dates(item, where)
+        from_s, until_s = self.dates(item, where) if "from" in said or "until" in said else (-inf, inf)
         rule = Rule(
             name=name,
             when=tests,
             then=then or "allow",
-            mode=self.mode(item, where, Mode.ENFORCE),
-            reason=self.text(item, "reason", where).strip(),
+            mode=self.mode(item, where, Mode.ENFORCE) if "mode" in said else Mode.ENFORCE,
+            reason=self.text(item, "reason", where).strip() if "reason" in said else "",
             limit=limit,
             label=label,
             line=item.line,

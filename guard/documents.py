@@ -19,6 +19,7 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 24
 MAX_NODES = 400_000
 
+QUOTES = ("'", '"')
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -110,6 +111,7 @@ class _Builder:
         documents = nodes = 0
         file = self.file
         next_event = _Loader(text).get_event
+        make: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
         node: Node
         while (event := next_event()) is not None:
             kind = type(event)
@@ -124,7 +126,7 @@ class _Builder:
                     within = _Open(line, kind is yaml.MappingStartEvent)
                     stack.append(within)
                     continue
-                node = Scalar(event.value, line, event.style in ("'", '"'), file)
+                node = make(Scalar, (event.value, line, event.style in QUOTES, file))
             elif kind is yaml.SequenceEndEvent or kind is yaml.MappingEndEvent:
                 done = stack.pop()
                 within = stack[-1] if stack else None
@@ -147,20 +149,22 @@ class _Builder:
             elif within.key is None:
                 within.key = node
             else:
-                self._enter(within, within.key, node)
-                within.key = None
+                key, within.key = within.key, None
+                if type(key) is Scalar and key.text not in within.seen and key.text != "<<":
+                    within.seen[key.text] = key.line
+                    within.entries.append((key, node))
+                else:
+                    self._refuse_key(within.seen, key, within, node)
         return root
 
-    def _enter(self, within: _Open, key: Node, node: Node) -> None:
-        """A key and its value, into the mapping they stand in."""
-        seen = within.seen
-        assert seen is not None
+    def _refuse_key(self, seen: dict[str, int], key: Node, within: _Open, node: Node) -> None:
+        """A key that may not stand where it stands; a quoted `<<` is a word like any other."""
         if not isinstance(key, Scalar):
             self._problem(key, "a key must be plain text")
-        elif key.text == "<<" and not key.quoted:
-            self._problem(key, "merge keys ('<<') are not allowed: write the keys out")
         elif key.text in seen:
             self._problem(key, f"key '{key.text}' is repeated (first on line {seen[key.text]})")
+        elif not key.quoted:
+            self._problem(key, "merge keys ('<<') are not allowed: write the keys out")
         else:
             seen[key.text] = key.line
             within.entries.append((key, node))
