@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from guard.cli.demo import Outcome, _judge_burst
 from guard.demo.cast import CAST
 from guard.load import load_policy, shipped_policy
+from tests.processes import free_port
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,20 @@ def test_a_burst_that_is_never_slowed_is_told() -> None:
     unslowed = Outcome(CAST[-1], expected={"throttle"}, asked=120, answered=120)
     _judge_burst(unslowed)
     assert unslowed.wrong
+
+
+def test_the_platform_alone_answers_and_goes_when_it_is_asked_to() -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "guard", "demo", "--platform", "--listen", f"127.0.0.1:{port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert f"http://127.0.0.1:{port}, unguarded" in process.stdout.readline()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/robots.txt", timeout=10) as answer:
+            assert answer.status == 200
+        process.terminate()
+        assert process.wait(30) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
 
 
 def test_no_processes_are_left_behind(outcome: dict[str, object]) -> None:

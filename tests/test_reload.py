@@ -284,7 +284,7 @@ def test_a_version_arrives_as_it_was_sent_and_is_acknowledged(ends: tuple[Line, 
     payload = newest(inbox)
     assert payload is not None
     got = unpack(payload)
-    assert got == sent and Guard(got.policy, rendered=got.rendered).files == sent.rendered[0]
+    assert got == sent and Guard(got.policy, rendered=got.rendered).files == sent.rendered.files[0]
     assert line.taken == "0"
     inbox.took(got.policy.version)
     assert line.push() and line.taken == sent.policy.version
@@ -368,7 +368,8 @@ def test_a_reading_tells_what_a_judgement_here_would_have_told(tmp_path: Path) -
     assert isinstance(refused := read(file), Refused) and refused.problems and file.differs
     rewrite(path, policy_of(2))
     taken = read(file)
-    assert isinstance(taken, Taken) and taken.version == Version(load_policy(path), render(load_policy(path)))
+    assert isinstance(taken, Taken) and taken.version.policy == load_policy(path)
+    assert taken.version.rendered.files == render(load_policy(path)).files
     assert unpack(taken.frame[4:]) == taken.version and file.policy is taken.version.policy
     assert (file.loaded_total, file.refused_total, file.differs) == (1, 1, False)
     assert file.poll(file.due_s) is None

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from guard.cli.policies import find_policy, open_console, read_or_complain
@@ -90,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
             if done == total:
                 sys.stderr.write("\n")
 
+    signal.signal(signal.SIGTERM, _interrupt)  # asked to end in another way, what was started is ended, too
     with ExitStack() as stack:
         try:
             prepare(directory, progress)
@@ -109,6 +111,10 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.once:
             _stay(host, port)
         return 0 if good else 1
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _stay_alone(stack: ExitStack, listen: str, environment: dict[str, str]) -> int:
