@@ -228,7 +228,7 @@ class PolicyFile:
         try:
             rendered = render(policy, self.catalogue)
             summary = tuple(summarise(old, policy))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  # what cannot be rendered is refused, and the last good policy stays
             why = f"cannot be rendered: {type(error).__name__}: {str(error)[:500]}"
             return self._refuse((Problem(self.paths[0], 0, why),), asked)
         self.policy = policy

@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 from guard.classify import name_browser
-from guard.cli.policies import open_console, print_json, read_or_complain, wrong_usage
-from guard.cli.test import read_moment
+from guard.cli.policies import open_console, print_json, read_moment, read_or_complain, wrong_usage
 from guard.compare import say_dates
 from guard.engine import Guard
 from guard.errors import TargetError

@@ -12,9 +12,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from guard.documents import Scalar
 from guard.errors import CatalogueError, PolicyError, Problem
 from guard.load import load_policy, shipped_policy
-from guard.nodes import guess
+from guard.nodes import NodeReader, guess
 from guard.policy import Policy
 from guard.sources import shipped_folder
 
@@ -207,3 +208,14 @@ def open_console(**options: Any) -> Any:
             raise BrokenPipeError
 
     return Output(**options)
+
+
+def read_moment(text: str | None) -> float | None:
+    """Seconds since 1970 of a date as policies write it, None for none. Raises ValueError in words."""
+    if text is None:
+        return None
+    reader = NodeReader("")
+    moment = reader.moment(Scalar(text, 0), "")
+    if moment is None:
+        raise ValueError(reader.problems[0].message)
+    return moment

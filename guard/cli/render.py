@@ -6,8 +6,7 @@ import argparse
 import sys
 import time
 
-from guard.cli.policies import print_file, print_json, read_or_complain, wrong_usage
-from guard.cli.test import read_moment
+from guard.cli.policies import print_file, print_json, read_moment, read_or_complain, wrong_usage
 from guard.directives import FILES, render_file, render_headers
 from guard.engine import Guard
 from guard.load import shipped_catalogue

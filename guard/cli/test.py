@@ -12,12 +12,11 @@ from guard.cli.policies import (
     counted,
     print_json,
     print_problems,
+    read_moment,
     read_policy_or_problems,
     wrong_usage,
 )
-from guard.documents import Scalar
 from guard.examples import Trial, try_examples, uncovered
-from guard.nodes import NodeReader
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -69,17 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"ok": good, "policies": rows})
     return 0 if good else 1
-
-
-def read_moment(text: str | None) -> float | None:
-    """Seconds since 1970 of a date as policies write it, None for none. Raises ValueError in words."""
-    if text is None:
-        return None
-    reader = NodeReader("")
-    moment = reader.moment(Scalar(text, 0), "")
-    if moment is None:
-        raise ValueError(reader.problems[0].message)
-    return moment
 
 
 def _describe(trial: Trial) -> dict[str, Any]:
