@@ -19,7 +19,7 @@ class Evidence(NamedTuple):
     """What is known about one reading of one request, as sets of lower-case words (methods in upper case).
 
     `path` and `user_agent` hold the policy's patterns that fit, `network` its networks that hold the client, `label`
-    what the rules above have noted.
+    what the rules above have noted, `rights` how the agent stands to the work (`guard.rights.Rights.standing`).
     """
 
     agent: Fact
@@ -33,6 +33,7 @@ class Evidence(NamedTuple):
     network: Fact
     user_agent: Fact = ()
     label: Fact = ()
+    rights: Fact = ()
 
 
 FACTS: tuple[str, ...] = Evidence._fields

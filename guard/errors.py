@@ -4,7 +4,9 @@
     ├── PolicyError      a policy that cannot be used; `.problems` holds every fault at once
     ├── CatalogueError   an agent file that cannot be used; `.problems` likewise
     ├── TargetError      a request target that cannot be read one way (the edge answers 400)
-    └── StoreError       the shared store did not answer; never reaches a client
+    ├── StoreError       the shared store did not answer; never reaches a client
+    ├── ChoiceError      what somebody said of a work's rights cannot be read
+    └── RegisterError    a register of rights cannot be read or written
 
 Foreign errors are turned into these at the one door of each dependency.
 """
@@ -60,3 +62,16 @@ class TargetError(GuardError):
 
 class StoreError(GuardError):
     """The shared store failed or was too late; the caller goes local."""
+
+
+class ChoiceError(GuardError):
+    """What was said of a work cannot be read; `key` names the place in it ("" = the whole), `message` what to write."""
+
+    def __init__(self, key: str, message: str) -> None:
+        self.key = key
+        self.message = message
+        super().__init__(f"{key}: {message}" if key else message)
+
+
+class RegisterError(GuardError):
+    """A register of rights is not there, is none, or refused to be written."""

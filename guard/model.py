@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 RouteClass = str
 """One of ROUTE_CLASSES: what a URL is on a music platform."""
@@ -83,8 +83,12 @@ KINDS: dict[str, tuple[RouteClass, ...]] = {
     "artwork": ("artwork",),
     "lyrics": ("lyrics",),
     "metadata": ("page", "api", "feed", "search", "embed", "federation"),
+    "waveform": (),
+    "stems": (),
+    "voice": (),
 }
-"""Kinds of content that may have preferences of their own, and the route classes that carry them."""
+"""Kinds of content that may have preferences of their own, and the route classes that carry them. Those that no
+class carries are named by the paths of works, in the policy's `rights`."""
 
 ON_STORE_FAILURE: tuple[str, ...] = ("local", "open", "closed")
 """When the shared store is away: each worker counts alone, lets everybody through, or refuses."""
@@ -110,11 +114,25 @@ Headers = tuple[tuple[bytes, bytes], ...]
 """Header lines in the order they came; names in any case, duplicates kept."""
 
 
+class Said:
+    """The directive headers of an answer. Shared by all answers that say the same; the edges keep here what they make
+    of them. `lasting` tells whether it may be remembered without asking again: no word in it ends by itself."""
+
+    __slots__ = ("asgi", "headers", "lasting", "wire")
+
+    def __init__(self, headers: Headers, *, lasting: bool = True) -> None:
+        self.headers = headers
+        self.lasting = lasting
+        self.asgi: Any = None
+        self.wire: Any = None
+
+
 class Request(NamedTuple):
     """The facts of one HTTP request, as they were on the wire.
 
-    `target` is the path exactly as sent, percent-encoding kept, without query. `user_agent` holds every
-    User-Agent line, joined by newlines; `forwarded` the lines of the configured client-address header.
+    `target` is the path exactly as sent, percent-encoding kept, without query; `query` is what follows its `?`.
+    `user_agent` holds every User-Agent line, joined by newlines; `forwarded` the lines of the configured
+    client-address header.
     `peer` is the address at the other end of the socket, or None (unix socket). `path` is a second spelling
     of the path, for servers that hand over a decoded one which may differ. A `user_agent` of None is not known
     (a log that lacks it), which is another thing than b"", a request without one.
@@ -126,6 +144,7 @@ class Request(NamedTuple):
     peer: str | None
     forwarded: tuple[bytes, ...] = ()
     path: str | None = None
+    query: bytes = b""
 
 
 class Client(NamedTuple):
@@ -224,7 +243,7 @@ class Decision(NamedTuple):
 
     Beside the policy's actions there are two of the guard's own: `serve` (a directive file, named in `file`)
     and `reject` (no safe reading). `observed` names rules on trial that would have acted; `weights` are the addends
-    of rules that weigh, in their order.
+    of rules that weigh, in their order. `said` is what its answer states of the work, None = what the policy does.
     """
 
     action: str
@@ -239,6 +258,7 @@ class Decision(NamedTuple):
     observed: tuple[str, ...] = ()
     file: str = ""
     weights: tuple[tuple[str, int], ...] = ()
+    said: Said | None = None
 
 
 class Reply(NamedTuple):
@@ -281,3 +301,4 @@ class Site:
     sitemap: str = ""
     published_networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hosts: tuple[str, ...] = ()
+    url: str = ""

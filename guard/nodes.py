@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from typing import TypeVar
 
 from guard.documents import Mapping, Node, Scalar, Sequence
 from guard.errors import Problem
+from guard.moments import read_moment
 
 T = TypeVar("T")
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9 ._'-]{0,79}"
 """The form of the names of limits, rules, labels and examples."""
 
-MOMENT = (
-    r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-    r"([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9]))?"
-)
-"""The form of a day, or of a moment with its zone (as in RFC 3339; seconds may be left out)."""
-
 _NAME = re.compile(NAME)
-_MOMENT = re.compile(MOMENT)
 _NAME_IN_WORDS = "letters, digits, spaces, - _ . ', up to 80"
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
@@ -148,19 +141,11 @@ class NodeReader:
         if node is None:
             return None
         text = node.text.strip() if isinstance(node, Scalar) else ""
-        reason = "write a day like 2026-12-01, or a moment like 2026-12-01T18:00Z"
-        if _MOMENT.fullmatch(text):
-            try:
-                if len(text) > len("2026-12-01"):
-                    return datetime.fromisoformat(text.upper()).timestamp()
-                day = date.fromisoformat(text) + timedelta(days=1 if end else 0)
-                return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
-            except (ValueError, OverflowError):
-                reason = "no calendar has it"
-        elif _MOMENT.fullmatch(f"{text}Z"):
-            reason = "say the zone, like 2026-12-01T18:00Z"
-        self.refuse(node, f"{where}'{text}' is no date: {reason}")
-        return None
+        try:
+            return read_moment(text, end=end)
+        except ValueError as error:
+            self.refuse(node, f"{where}'{text}' is no date: {error}")
+            return None
 
 
 def guess(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -5,9 +5,11 @@ Time is always an argument or the store's own clock; nothing here may sleep or b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from guard.model import Admission, Limit, Record
+from guard.rights import Chain, Choice, Work
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -48,3 +50,112 @@ class Recorder(Protocol):
     """Receives each settled request. Called on the event loop after the answer: be quick, never raise."""
 
     def __call__(self, record: Record) -> None: ...
+
+
+# -- rights --------------------------------------------------------------------------------------------------
+
+
+class Known(NamedTuple):
+    """What a source can say of some works at this moment.
+
+    `state`: "known" (this is so), "stale" (it was so when it was last asked; it cannot be asked now) or "away"
+    (nothing is known, the source has not answered yet or cannot be asked).
+    """
+
+    chain: Chain
+    state: str = "known"
+
+
+class Listed(NamedTuple):
+    """The works with a choice of their own, widest layer first and the newest choice first within one layer.
+
+    Each with its chain (itself included). `total` counts all there are, `works` may be fewer.
+    """
+
+    works: tuple[tuple[Work, Chain], ...]
+    total: int
+
+
+NOTHING_LISTED = Listed((), 0)
+
+
+@runtime_checkable
+class RightsSource(Protocol):
+    """Knows what the holders of works have said.
+
+    Contract (tests/test_registers.py runs it over every source):
+
+    - `find` never raises and never waits: a source that has to ask somebody answers from what it remembers, asks
+      beside the request, and says "stale" or "away" meanwhile;
+    - it gives each of the works asked for and all that stands above them (`guard.rights.climb`); a work that it does
+      not know is in the chain with None;
+    - what was changed is found at most two seconds later in every process, after `changed` (see `heed`) was called;
+    - a source that does not hear of changes by itself has `tells = False`: then works are asked for anew each second;
+    - `find` and `listed` work before `open` and in a forked child, too, as far as the source needs no event loop.
+    """
+
+    def find(self, works: tuple[Work, ...]) -> Known:
+        """What the holders of these works, and of those above them, have said."""
+        ...
+
+    def listed(self, limit: int) -> Listed:
+        """At most `limit` works with a choice of their own. May take long: never called on a request's path."""
+        ...
+
+    def heed(self, changed: Callable[[], None]) -> None:
+        """From now on call `changed` (in the event loop that `open` ran in) whenever something is different."""
+        ...
+
+    async def open(self) -> None:
+        """Begin to look for changes in the running event loop. Must not fail because a source is away."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything. Safe to call twice."""
+        ...
+
+
+class Change(NamedTuple):
+    """One entry of a register's history: from `at_s` on, `choice` was what `by` had said (None = withdrawn)."""
+
+    at_s: float
+    work: Work
+    choice: Choice | None
+    by: str
+    reason: str
+
+
+@runtime_checkable
+class Register(RightsSource, Protocol):
+    """A source that can be written to, and that forgets nothing. All of these may block: not on a request's path.
+
+    They raise RegisterError when the register cannot be read or written.
+    """
+
+    def put(self, change: Change, parents: tuple[Work, ...] | None = None) -> None:
+        """Note a change, durably. `parents` None leaves what stands above the work as it is."""
+        ...
+
+    def entry(self, work: Work) -> tuple[Choice | None, tuple[Work, ...]] | None:
+        """What is in force for the work itself, and its parents; None when it is not known."""
+        ...
+
+    def at(self, works: tuple[Work, ...], moment_s: float) -> Known:
+        """What `find` would have said at a past moment (of parents, those of today are taken)."""
+        ...
+
+    def history(self, work: Work) -> tuple[Change, ...]:
+        """All changes of one work, the oldest first."""
+        ...
+
+    def changes(self, since_s: float, limit: int) -> tuple[Change, ...]:
+        """Changes of all works from a moment on, the oldest first."""
+        ...
+
+    def entries(self) -> Iterable[tuple[Work, Choice | None, tuple[Work, ...]]]:
+        """Everything in force, in the order of layers and ids."""
+        ...
+
+    def stats(self) -> dict[str, object]:
+        """Counts: works and choices a layer, changes, size in bytes, and the newest change's moment."""
+        ...
