@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 MAX_BYTES = 500 * 1024
 """RFC 9309 2.5: a reader must take this much; what follows is not read."""
@@ -132,6 +133,43 @@ def pattern_matches(pattern: str, path: str) -> bool:
             return False
         at += len(piece)
     return path.endswith(last) and len(path) - len(last) >= at if ends else path.find(last, at) >= 0
+
+
+T = TypeVar("T")
+
+
+class Patterns(Generic[T]):
+    """Many patterns, each with what it stands for, of which those that match a path are found without trying all:
+    only those with a `*` are tried. Immutable after construction."""
+
+    def __init__(self, pairs: Iterable[tuple[str, T]]) -> None:
+        self._plain: dict[str, list[tuple[int, str, T]]] = {}
+        self._starred: list[tuple[str, tuple[int, str, T]]] = []
+        for place, (pattern, value) in enumerate(pairs):
+            entry = (place, pattern, value)
+            if "*" in pattern:
+                telling = max(pattern.removesuffix("$").split("*")[1:], key=len)  # most paths do not hold it
+                self._starred.append((telling, entry))
+            else:
+                self._plain.setdefault(pattern, []).append(entry)
+        self._lengths = sorted({len(pattern) for pattern in self._plain})
+
+    @property
+    def starred(self) -> int:
+        """How many have to be tried for every path."""
+        return len(self._starred)
+
+    def matching(self, path: str) -> list[tuple[str, T]]:
+        """The patterns that match, with their values, in the order they were given in. An empty pattern always does."""
+        found = list(self._plain.get(f"{path}$", ()))
+        for length in self._lengths:
+            if length > len(path):
+                break
+            for entry in self._plain.get(path[:length], ()):
+                if not entry[1].endswith("$"):
+                    found.append(entry)
+        found += [entry for telling, entry in self._starred if telling in path and pattern_matches(entry[1], path)]
+        return [(pattern, value) for _, pattern, value in sorted(found, key=lambda entry: entry[0])]
 
 
 def path_of(address: str) -> str:

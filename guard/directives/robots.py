@@ -1,8 +1,11 @@
 """robots.txt (RFC 9309) from the same rules that are enforced.
 
-Each agent's verdict is asked for every path pattern of the policy; agents with the same answers share one
-group, because a named group replaces `*` and rules must then be stated whole. Every group ends in an Allow or
-Disallow: readers that do not know Content-Signal or Content-Usage would otherwise merge it with the next.
+Each agent's verdict is asked for every path pattern of the policy and for every named work; agents with the same
+answers share one group, because a named group replaces `*` and rules must then be stated whole. Every group ends in
+an Allow or Disallow: readers that do not know Content-Signal or Content-Usage would otherwise merge it with the next.
+
+The file stays below what every reader must take (RFC 9309 2.5): first comes all that the policy says by pattern, then
+works by name, those of the widest layers first, as long as there is room. The others say it on their own answers.
 
 The two languages differ in two points, where the file says more than the policy: in robots.txt a `*` crosses
 slashes, and nothing tells the end of a path from the end of a glob. In all else what is published is enforced.
@@ -10,29 +13,84 @@ slashes, and nothing tells the end of a path from the end of a glob. In all else
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from itertools import product
-from urllib.parse import quote
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import NamedTuple
 
-from guard.classify import Catalogue, PathPatterns, specimen
+from guard.classify import PathPatterns, specimen
 from guard.conditions import Evidence
+from guard.directives import content_signal, content_usage
+from guard.directives.declaration import OPEN_PATHS, Declaration, Place
+from guard.directives.paths import spell, stated_by_path
 from guard.model import UNKNOWN_AGENT, Agent, Identity
 from guard.policy import Policy, decide
+from guard.robotstxt import pattern_matches
 
 _WHO = ("agent", "operator", "purpose", "category", "identity")
 assert Evidence._fields[: len(_WHO)] == _WHO
-_OPEN = ("/robots.txt", "/ai.txt", "/.well-known/tdmrep.json")
+MAX_BYTES = 480 * 1024
+"""Some room is left below 500 KiB for what the platform's own file adds."""
 
 
-def render(policy: Policy, catalogue: Catalogue, lines: tuple[str, ...]) -> str:
-    """The whole file, LF line ends, ASCII; `lines` are preference lines for every group."""
-    atlas = _Atlas(policy)
-    everyone = atlas.rules(UNKNOWN_AGENT)
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for agent in catalogue.agents:
-        if agent.robots_token and (rules := atlas.rules(agent)) != everyone:
-            groups.setdefault(rules, []).append(agent.robots_token)
+def render(declaration: Declaration) -> str:
+    """The whole file, LF line ends, ASCII."""
+    policy = declaration.policy
+    atlas = _Atlas(declaration)
+    head = _head(declaration)
+    tail = ["", f"Sitemap: {_ascii(policy.site.sitemap)}"] if policy.site.sitemap else []
+    everyone = atlas.answer(UNKNOWN_AGENT)
+    tokens_of: dict[_Answer, list[str]] = {}
+    for agent in declaration.catalogue.agents:
+        if agent.robots_token and (answer := atlas.answer(agent)) != everyone:
+            tokens_of.setdefault(answer, []).append(agent.robots_token)
+    lines = group_lines(policy)
+    groups = [
+        _Group(
+            [f"User-agent: {token}" for token in sorted(set(tokens), key=str.lower)], [*lines, *answer.rules], answer
+        )
+        for answer, tokens in sorted(tokens_of.items(), key=lambda pair: len(pair[0].rules))
+    ]
+    groups.append(_Group(["User-agent: *"], [*lines, *everyone.rules], everyone))
+    fixed = sum(len(line) + 1 for line in (*head, *tail)) + sum(group.size for group in groups)
+    named = _name_works(declaration, groups, atlas, MAX_BYTES - fixed)
+    if declaration.total > named:
+        more = declaration.total - named
+        head.append(f"# {more} more works have words of their own: each answer says what holds for its work.")
+    out = list(head)
+    for group in groups:
+        out += ["", *group.names, *group.lines]
+    return "\n".join([*out, *tail]) + "\n"
+
+
+def group_lines(policy: Policy) -> tuple[str, ...]:
+    """The lines for every group: one signal for all, usage preferences by path where they differ.
+
+    Content-Signal knows no paths, so about AI it states the strictest of all kinds; search goes by the general word,
+    or reserving the audio would take the pages out of every search engine.
+    """
+    lines: list[str] = []
+    if signal := content_signal.state(_for_all_kinds(policy)):
+        lines.append(f"Content-Signal: {signal}")
+    if usage := content_usage.state(policy.preferences):
+        lines.append(f"Content-Usage: {usage}")
+    for path, preferences in stated_by_path(policy).items():
+        usage = content_usage.state(preferences)
+        if path != "/" or usage != content_usage.state(policy.preferences):
+            lines.append(f"Content-Usage: {path} {usage}")
+    return tuple(lines)
+
+
+def _for_all_kinds(policy: Policy) -> dict[str, str]:
+    found = dict(policy.preferences)
+    kinds = [policy.platform_rights.stated(kind) for kind in policy.kind_paths.values()]
+    for stated in (*policy.kind_preferences.values(), *kinds):
+        found |= {purpose: word for purpose, word in stated.items() if purpose != "search" and word == "disallow"}
+    return found
+
+
+def _head(declaration: Declaration) -> list[str]:
+    """What stands above all groups."""
+    policy = declaration.policy
     out = [f"# {_ascii(policy.site.name)}: what automated clients may fetch, and what for."]
     if any(stated.get("train-ai") == "disallow" for stated in (policy.preferences, *policy.kind_preferences.values())):
         what = "of everything here" if policy.preferences.get("train-ai") == "disallow" else "of works here"
@@ -40,37 +98,123 @@ def render(policy: Policy, catalogue: Catalogue, lines: tuple[str, ...]) -> str:
             f"# The rights holders reserve text and data mining {what}, in the sense of",
             "# Article 4(3) of Directive (EU) 2019/790, as stated below.",
         ]
+    if _for_all_kinds(policy):
+        out += content_signal.COMMENT.splitlines()
     if policy.site.contact:
         out.append(f"# Contact: {_ascii(policy.site.contact)}")
-    for rules, tokens in sorted(groups.items(), key=lambda group: len(group[0])):
-        names = [f"User-agent: {token}" for token in sorted(set(tokens), key=str.lower)]
-        out += ["", *names, *lines, *rules]
-    out += ["", "User-agent: *", *lines, *everyone]
-    if policy.site.sitemap:
-        out += ["", f"Sitemap: {_ascii(policy.site.sitemap)}"]
-    return "\n".join(out) + "\n"
+    if policy.site.url and policy.preferences:
+        out += ["", f"License: {declaration.address('/license.xml')}"]
+    return out
+
+
+class _Answer(NamedTuple):
+    """What one agent is told: rules by pattern, and for each class of places whether it is refused there."""
+
+    rules: tuple[str, ...]
+    refused: tuple[bool, ...]
+
+
+class _Group:
+    def __init__(self, names: list[str], lines: list[str], answer: _Answer) -> None:
+        self.names = names
+        self.lines = lines
+        self.answer = answer
+
+    @property
+    def size(self) -> int:
+        return 1 + sum(len(line) + 1 for line in (*self.names, *self.lines))
+
+
+def _name_works(declaration: Declaration, groups: list[_Group], atlas: _Atlas, room: int) -> int:
+    """Add the named works to the groups, as long as there is room; how many works that were."""
+    named = 0
+    added: list[list[str]] = [[] for _ in groups]
+    usual = [atlas.usually(group.answer) for group in groups]
+    for _, places in groupby(declaration.places, key=lambda place: place.work):
+        theirs = list(places)
+        new = [list(_lines_of(theirs, group.answer, atlas, by)) for group, by in zip(groups, usual, strict=True)]
+        room -= sum(len(line) + 1 for lines in new for line in lines)
+        if room < 0:
+            break
+        named += 1
+        for lines, more in zip(added, new, strict=True):
+            lines += more
+    for group, lines in zip(groups, added, strict=True):
+        group.lines += dict.fromkeys(lines)
+        if group.lines[-1].startswith("Content-"):  # a reader that knows no such line must still see the group end
+            rule = group.answer.rules[0]
+            group.lines.remove(rule)
+            group.lines.append(rule)
+    return named
+
+
+def _lines_of(places: list[Place], answer: _Answer, atlas: _Atlas, usually: tuple[bool, ...]) -> Iterator[str]:
+    for place in places:
+        number, usual = atlas.class_of(place)
+        refused = answer.refused[number]
+        if refused is not usually[number]:
+            yield from (f"{'Disallow' if refused else 'Allow'}: {spelling}" for spelling in place.spellings)
+        usage = content_usage.state(place.preferences)
+        if not refused and usage and usage != content_usage.state(usual):
+            yield from (f"Content-Usage: {spelling} {usage}" for spelling in place.spellings)
 
 
 class _Atlas:
     """The policy's patterns, each with a path that falls under it, its class and its matches, looked up once for all
-    agents; agents that no rule tells apart are asked for once."""
+    agents; agents that no rule tells apart are asked for once. So with named works: those of the same rights at the
+    same kind of address are one class."""
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+    def __init__(self, declaration: Declaration) -> None:
+        self.policy = policy = declaration.policy
         patterns = dict.fromkeys(path for entry in policy.routes for path in entry.paths)
         patterns |= dict.fromkeys(policy.rule_patterns.patterns)
-        self._places = {path: self._place(specimen(path)) for path in patterns}
+        patterns |= dict.fromkeys(policy.kind_paths)
+        self._places = {path: self._place(specimen(path), policy.kind_paths.get(path, "")) for path in patterns}
+        self._patterns = PathPatterns(patterns, case_sensitive=policy.site.case_sensitive)
         self._root = self._place("/-/guard/-")
         self._names, self._operators = policy.asked("agent"), policy.asked("operator")
-        self._known: dict[tuple[object, ...], tuple[str, ...]] = {}
+        licensees = {licence.to for place in declaration.places for licence, _ in place.rights.licences}
+        self._names |= {to.partition(":")[2] for to in licensees if to.startswith("agent:")}
+        self._operators |= {to.partition(":")[2] for to in licensees if to.startswith("operator:")}
+        self._known: dict[tuple[object, ...], _Answer] = {}
+        self._classes: dict[tuple[object, ...], int] = {}
+        self._class_of: dict[int, int] = {}
+        self._keys: dict[int, tuple[object, ...]] = {}  # of rights, by the objects that the declaration holds
+        self._specimens: list[tuple[Place, str]] = []
+        for place in declaration.places:
+            self._file(place)
 
-    def _place(self, path: str) -> Evidence | None:
-        """What is known of a request there, whoever asks. None for what is served before any rule is asked."""
-        if path in _OPEN:
+    def _file(self, place: Place) -> None:
+        reading = place.reading(self.policy.site.case_sensitive)
+        said = self._keys.get(id(place.rights))
+        if said is None:
+            said = self._keys[id(place.rights)] = place.rights.key
+        key = (said, place.kind, place.route_class, self._patterns.match(reading), "?" in place.address)
+        number = self._classes.get(key)
+        if number is None:
+            number = self._classes[key] = len(self._specimens)
+            self._specimens.append((place, reading))
+        self._class_of[id(place)] = number
+
+    def class_of(self, place: Place) -> tuple[int, Mapping[str, str]]:
+        """The number of the place's class, and what the policy states for such an address."""
+        by_path = "?" not in place.address  # a pattern of the policy's own says the kind; of queries none does
+        stated = self.policy.platform_rights.stated(place.kind) if by_path else self.policy.stated(place.route_class)
+        return self._class_of[id(place)], stated
+
+    def usually(self, answer: _Answer) -> tuple[bool, ...]:
+        """For each class of places: are they refused by what the group says of patterns?"""
+        return tuple(_refused(answer.rules, place.address) for place, _ in self._specimens)
+
+    def _place(self, path: str, kind: str = "") -> tuple[Evidence, str] | None:
+        """What is known of a request there, whoever asks, and the kind that it carries. None for what is served before
+        any rule is asked."""
+        if path in OPEN_PATHS:
             return None
-        return self.policy.evidence(UNKNOWN_AGENT, Identity.UNVERIFIED, _reading(self.policy, path), "GET", ())
+        evidence = self.policy.evidence(UNKNOWN_AGENT, Identity.UNVERIFIED, _reading(self.policy, path), "GET", ())
+        return evidence, kind or self.policy.kind_of(evidence.route[0])
 
-    def rules(self, agent: Agent) -> tuple[str, ...]:
+    def answer(self, agent: Agent) -> _Answer:
         """Allow and Disallow lines for one agent: the default, every pattern that differs from it, and those inside one
         that differs but that do not themselves. Asked for the real one, where the policy knows its networks."""
         name, operator = agent.name.lower(), agent.operator.lower()
@@ -87,15 +231,26 @@ class _Atlas:
         )
         found = self._known.get(kind)
         if found is None:
-            found = self._known[kind] = self._lines(agent, identity)
+            refused = tuple(self._refuses(agent, identity, *one) for one in self._specimens)
+            found = self._known[kind] = _Answer(self._lines(agent, identity), refused)
         return found
+
+    def _refuses(self, agent: Agent, identity: Identity, place: Place, reading: str) -> bool:
+        evidence = self.policy.evidence(agent, identity, reading, "GET", (), (), place.rights, place.kind)
+        return decide(self.policy, evidence).action == "block"
 
     def _lines(self, agent: Agent, identity: Identity) -> tuple[str, ...]:
         policy = self.policy
         who = policy.evidence(agent, identity, "/", "GET", ())[: len(_WHO)]
 
-        def blocked(place: Evidence | None) -> bool:
-            return place is not None and decide(policy, Evidence._make((*who, *place[len(_WHO) :]))).action == "block"
+        def blocked(place: tuple[Evidence, str] | None) -> bool:
+            if place is None:
+                return False
+            evidence = Evidence._make((*who, *place[0][len(_WHO) :]))
+            if policy.asks_rights:
+                standing = policy.platform_rights.standing(place[1], agent, identity)
+                evidence = evidence._replace(rights=(standing,))
+            return decide(policy, evidence).action == "block"
 
         root_blocked = blocked(self._root)
         verdicts = {path: blocked(place) for path, place in self._places.items()}
@@ -108,57 +263,22 @@ class _Atlas:
             if refused is not root_blocked or differing.match(_reading(policy, specimen(path))):
                 lines += [f"{'Disallow' if refused else 'Allow'}: {spelling}" for spelling in spell(path)]
         if root_blocked:
-            lines += [f"Allow: {path}" for path in _OPEN]
+            lines += [f"Allow: {path}" for path in OPEN_PATHS]
         return tuple(dict.fromkeys(lines))
 
 
-def paths_that_differ(policy: Policy) -> tuple[tuple[str, Mapping[str, str]], ...]:
-    """Paths in robots spelling whose preferences are not the general ones, and those inside them that are, again.
-
-    The longest match counts for readers, the first in the file for us: what lies inside is said, too.
-    """
-    if not policy.kind_preferences:
-        return ()
-    stated = {path: policy.stated(entry.route_class) for entry in policy.routes for path in entry.paths}
-    differing = [path for path, preferences in stated.items() if preferences != policy.preferences]
-    fallback = policy.stated(policy.route_default)
-    everywhere = fallback != policy.preferences
-    found: dict[str, Mapping[str, str]] = {"/": fallback} if everywhere else {}
-    within = PathPatterns(differing, case_sensitive=policy.site.case_sensitive)
-    for path, preferences in stated.items():
-        if path in differing or everywhere or within.match(_reading(policy, specimen(path))):
-            for spelling in spell(path):
-                found.setdefault(spelling, preferences)
-    return tuple(found.items())
+def _refused(rules: tuple[str, ...], address: str) -> bool:
+    """Do these lines refuse the address? The longest pattern that matches counts."""
+    longest = {"Allow": -1, "Disallow": -1}
+    for line in rules:
+        word, _, pattern = line.partition(": ")
+        if len(pattern) > longest[word] and pattern_matches(pattern, address):
+            longest[word] = len(pattern)
+    return longest["Disallow"] > longest["Allow"]
 
 
 def _reading(policy: Policy, path: str) -> str:
     return path if policy.site.case_sensitive else path.encode().lower().decode()
-
-
-def spell(pattern: str) -> tuple[str, ...]:
-    """Our pattern as robots paths, which are prefixes unless `$` ends them.
-
-    `/media/**` is everything below, and the place itself with or without a query: `/media/ /media$ /media?`. An
-    exact path ends, too: `/inbox$ /inbox?`. After a glob nothing ends, for signed addresses go on with `?sig=`.
-    `**` may be no segment at all: `/hls/**/*.m3u8` is `/hls/*.m3u8`, and `/a/**/b` is `/a/b` and `/a/*/b`.
-    """
-    stem, below = re.subn(r"(?:/\*\*)+$", "", pattern.rstrip("/"))
-    pieces = re.split(r"(?:/\*\*)+(?=/)", stem)
-    gaps = [("*",) if piece.startswith("/*") else ("", "/*") for piece in pieces[1:]]
-    found: dict[str, None] = {}
-    for chosen in product(*gaps):
-        text = pieces[0]
-        for gap, piece in zip(chosen, pieces[1:], strict=True):
-            text += "/*" + piece[2:] if gap == "*" else gap + piece
-        text = quote(text, safe="/*!$&'()+,;=:@-._~")
-        if below:
-            found |= dict.fromkeys((f"{text}/", f"{text}$", f"{text}?") if text else ("/",))
-        elif "*" in text.rpartition("/")[2]:
-            found[text] = None
-        else:
-            found |= dict.fromkeys((f"{text or '/'}$", f"{text or '/'}?"))
-    return tuple(found)
 
 
 def _ascii(text: str) -> str:

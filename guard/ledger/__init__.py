@@ -1,0 +1,1 @@
+"""What is kept with its dates, so that it can be shown later."""
