@@ -11,11 +11,12 @@ from dataclasses import replace
 from ipaddress import ip_network
 from itertools import pairwise
 from math import inf
+from pathlib import Path
 
 from guard import language
 from guard.classify import BROWSER_AGENT, Catalogue, glob_matches
 from guard.conditions import FACTS, Condition, Group, Test
-from guard.directives import FILES
+from guard.directives import OPEN_PATHS
 from guard.documents import Mapping, Node, Scalar, Sequence
 from guard.errors import Problem
 from guard.identify import read_address
@@ -34,11 +35,14 @@ from guard.model import (
     Site,
 )
 from guard.nodes import NodeReader, guess
-from guard.policy import Example, Ladder, Policy, RoutePatterns, Rule, Rung
+from guard.policy import RIGHTS_REASON, Change, Example, Ladder, Policy, RightsTerms, RoutePatterns, Rule, Rung
+from guard.rights import HOLDINGS
 from guard.sources import join, without
+from guard.works import NAMED, WorkPath
 
 _RATE = re.compile(r"([0-9]{1,9})\s*+/\s*+([a-z]++)")
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_][a-z0-9_-]*+(?:\.[a-z0-9_-]++)*+|\[[0-9a-f:.]++\]")
+_WEB = re.compile(r"https?://[^ <>\"\\^`{|}\x00-\x1f\x7f]++")
 _WEIGHT = re.compile(r"[+-]?[0-9]{1,3}")
 MAX_SEGMENTS = 64
 _ACTIONS_MEANT = {
@@ -104,8 +108,9 @@ class PolicyReader(NodeReader):
         rows = self.rows(document, by_name)
         ladder = self.each(document, "ladder", lambda item: self.ladder(item, by_name))
         examples_seen: dict[str, int] = {}
-        nameable = dict.fromkeys([*seen, *(row.name for row in rows), *_step_names(ladder), "default"], 0)
+        nameable = dict.fromkeys([*seen, *(row.name for row in rows), *_step_names(ladder), "rights", "default"], 0)
         preferences, kinds = self.preferences(document)
+        notice_days, licence_url, changes = self.terms(document)
         policy = Policy(
             site=self.site(document),
             mode=self.mode(document, "", Mode.ENFORCE),
@@ -114,6 +119,10 @@ class PolicyReader(NodeReader):
             route_default=self.route_default(document),
             preferences=preferences,
             kind_preferences=kinds,
+            notice_days=notice_days,
+            licence_url=licence_url,
+            changes=changes,
+            rights=self.rights(document),
             limits=limits,
             rules=rules,
             rows=rows,
@@ -183,7 +192,18 @@ class PolicyReader(NodeReader):
             sitemap=self.text(node, "sitemap", "site: "),
             published_networks=self.published(node),
             hosts=self.hosts(node.get("hosts"), "site: "),
+            url=self.site_url(node),
         )
+
+    def site_url(self, site: Mapping) -> str:
+        """Scheme and host under which the site is known, without a slash at the end."""
+        url = self.text(site, "url", "site: ").rstrip("/")
+        if url and not re.fullmatch(language.SITE_URL, url):
+            self.refuse(
+                site.get("url") or site, f"site: url '{url}': write scheme and host alone, https://music.example"
+            )
+            return ""
+        return url
 
     def hosts(self, node: Node | None, where: str) -> tuple[str, ...]:
         """Host names in lower case, without port; `*.` in front means all below."""
@@ -272,14 +292,15 @@ class PolicyReader(NodeReader):
         node = document.get("route_default")
         return (self.one_of(node, ROUTE_CLASSES, "route class", "") if node else None) or "page"
 
-    def preferences(self, document: Mapping) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    def preferences(self, document: Mapping, place: str = "") -> tuple[dict[str, str], dict[str, dict[str, str]]]:
         """Those for everything, and those for kinds of content."""
-        node = self.mapping(document.get("preferences"), "preferences: ")
+        place = f"{place}preferences: "
+        node = self.mapping(document.get("preferences"), place)
         general: dict[str, str] = {}
         kinds: dict[str, dict[str, str]] = {}
         for key, value in node.entries if node else ():
             if key.text in KINDS:
-                where = f"preferences: {key.text}: "
+                where = f"{place}{key.text}: "
                 inner = self.mapping(value, where)
                 kinds[key.text] = {}
                 for purpose, word in inner.entries if inner else ():
@@ -287,7 +308,7 @@ class PolicyReader(NodeReader):
                 if inner is not None and not inner.entries:
                     self.refuse(inner, f"{where}says nothing: name a purpose, or leave it out")
             else:
-                self.preference(key, value, "preferences: ", (*PREFERENCES, *KINDS), general)
+                self.preference(key, value, place, (*PREFERENCES, *KINDS), general)
         return general, kinds
 
     def preference(self, key: Scalar, value: Node, where: str, known: tuple[str, ...], into: dict[str, str]) -> None:
@@ -297,6 +318,143 @@ class PolicyReader(NodeReader):
             self.refuse(value, f"{where}{key.text}: `{value.text}` means {meant} here: say so")
         elif word := self.one_of(value, language.PREFERENCE_WORDS, "preference", f"{where}{key.text}: "):
             into[key.text] = word
+
+    # -- terms -------------------------------------------------------------------------------------------
+
+    def terms(self, document: Mapping) -> tuple[int, str, tuple[Change, ...]]:
+        """The days of notice that are promised (0 = none), where licences are to be had, and what is to change."""
+        node = self.mapping(document.get("terms"), "terms: ")
+        if node is None:
+            return 0, "", ()
+        self.keys(node, language.TERMS.names, "terms: ")
+        if not node.entries:
+            self.refuse(node, "terms: says nothing: name 'notice', 'licence' or 'changes', or leave it out")
+        days = self.number(node, "notice", "terms: ", 1)
+        if not 1 <= days <= language.MAX_NOTICE_DAYS:
+            most = language.MAX_NOTICE_DAYS
+            self.refuse(node.get("notice") or node, f"terms: 'notice' is a number of days, from 1 to {most}")
+        url = self.text(node, "licence", "terms: ")
+        if url and not _WEB.fullmatch(url):
+            self.refuse(node.get("licence") or node, f"terms: licence: '{url[:80]}' is no URL: write https://…")
+        listed = node.get("changes")
+        if isinstance(listed, Sequence) and not listed.items:
+            self.refuse(listed, "terms: 'changes' is empty: name a change, or leave it out")
+        seen: dict[float, int] = {}
+        changes = self.each(node, "changes", lambda item: self.change(item, seen), "terms: ")
+        if len(changes) > language.MAX_CHANGES:
+            most = language.MAX_CHANGES
+            self.refuse(listed or node, f"terms: more than {most} changes: take out those that are over")
+        promised = days if node.get("notice") is not None else 0
+        return promised, url, tuple(sorted(changes, key=lambda change: change.from_s))
+
+    def change(self, item: Mapping, seen: dict[float, int]) -> Change | None:
+        where = "terms: changes: "
+        self.keys(item, language.CHANGE.names, where)
+        if item.get("from") is None:
+            self.refuse(item, f"{where}needs 'from', the day on which it begins")
+        from_s = self.moment(item.get("from"), f"{where}from: ")
+        announced_s = self.moment(item.get("announced"), f"{where}announced: ")
+        if item.get("preferences") is None:
+            self.refuse(item, f"{where}needs 'preferences': what is said otherwise from then on")
+        general, kinds = self.preferences(item, where)
+        if isinstance(said := item.get("preferences"), Mapping) and not said.entries:
+            self.refuse(said, f"{where}preferences: says nothing: name a purpose, or leave the change out")
+        if from_s is None:
+            return None
+        if announced_s is not None and announced_s > from_s:
+            self.refuse(
+                item.get("announced") or item, f"{where}'announced' is after 'from': what begins is announced before"
+            )
+        if from_s in seen:
+            self.refuse(item.get("from") or item, f"{where}two begin at once (first on line {seen[from_s]}): join them")
+        seen.setdefault(from_s, item.line)
+        return Change(from_s, general, kinds, announced_s, item.line, item.file or self.file)
+
+    # -- rights ------------------------------------------------------------------------------------------
+
+    def rights(self, document: Mapping) -> RightsTerms | None:
+        node = self.mapping(document.get("rights"), "rights: ")
+        if node is None:
+            return None
+        self.keys(node, language.RIGHTS.names, "rights: ")
+        where = "rights: "
+        source = self.text(node, "source", where)
+        if not source:
+            self.refuse(node, f"{where}needs a 'source': a register's file (rights.sqlite) or URL")
+        elif not re.search(language.SOURCE, source):
+            self.refuse(
+                node.get("source") or node,
+                f"{where}'{source[:60]}' is no register: name a file that ends in .sqlite or .yaml, or a URL that "
+                "begins with https://, redis://, rediss:// or unix://",
+            )
+        elif "://" not in source:
+            beside = Path((node.get("source") or node).file or self.file).parent
+            source = str(beside / source)
+        header = self.text(node, "header", where).lower()
+        if header and not re.fullmatch(r"[a-z0-9-]+", header):
+            self.refuse(node.get("header") or node, f"{where}'{header}' is not a header name")
+        works = self.each(node, "works", self.work_path, where)
+        written = node.get("works")
+        if not header and (written is None or (isinstance(written, Sequence) and not written.items)):
+            self.refuse(node, f"{where}needs 'works' (which address is of which work) or 'header'")
+        max_age_s = self.number(node, "max_age", where, 60)
+        if not 1 <= max_age_s <= 86_400:
+            self.refuse(node.get("max_age") or node, f"{where}'max_age' is 1 to 86400 seconds")
+        return RightsTerms(
+            source=source,
+            mode=self.mode(node, where, Mode.ENFORCE),
+            works=works,
+            header=header,
+            reason=self.text(node, "reason", where).strip() or RIGHTS_REASON,
+            max_age_s=float(max_age_s),
+            line=node.line,
+            file=node.file or self.file,
+        )
+
+    def work_path(self, item: Mapping) -> WorkPath | None:
+        where = "rights: works: "
+        self.keys(item, language.WORK_PATH.names, where)
+        node = item.get("path")
+        if not isinstance(node, Scalar):
+            self.refuse(node or item, f"{where}needs a 'path' like /track/{{track}}")
+            return None
+        where = f"{where}'{node.text}': "
+        before = len(self.problems)
+        if (
+            self.pattern(Scalar(NAMED.sub("x", node.text), node.line, node.quoted, node.file), "rights: works: ")
+            is None
+        ):
+            return None
+        names = NAMED.findall(node.text)
+        for name in names:
+            if name not in HOLDINGS:
+                self.refuse(node, f"{where}unknown layer '{name}'{guess(name, HOLDINGS)}")
+        parts = [part for part in node.text.split("/") if part]
+        if any(len(NAMED.findall(part)) > 1 for part in parts) or len(set(names)) < len(names):
+            self.refuse(node, f"{where}one name in a segment, and each name once")
+        if "{" in NAMED.sub("", node.text) or "}" in NAMED.sub("", node.text):
+            self.refuse(node, f"{where}a brace that holds no layer's name")
+        if any("*" in part and "{" in part for part in parts) or ("**" in parts and parts.index("**") < len(parts) - 1):
+            self.refuse(node, f"{where}'**' stands last, and '*' in a segment without a name")
+        query, layer = self.text(item, "query", where), self.text(item, "layer", where)
+        if bool(query) is not bool(layer):
+            self.refuse(item, f"{where}'query' and 'layer' go together: the parameter, and whose id it holds")
+        if query and names:
+            self.refuse(item, f"{where}either names in the path or 'query'")
+        elif not query and not names:
+            self.refuse(node, f"{where}names no layer: write one in braces, like {{track}}")
+        if layer and item.get("layer") is not None:
+            self.one_of(item.get("layer") or item, HOLDINGS, "layer", where)
+        if query and not re.fullmatch(r"[A-Za-z0-9_.-]+", query):
+            self.refuse(item.get("query") or item, f"{where}'{query}' is no parameter's name")
+        made_of = self.text(item, "id", where)
+        if made_of and (set(NAMED.findall(made_of)) != set(names) or query):
+            self.refuse(item.get("id") or item, f"{where}'id' is made of all names of the path, each once")
+        kind_node = item.get("kind")
+        kind = self.one_of(kind_node, KINDS, "kind", where) if kind_node is not None else ""
+        if len(self.problems) > before:
+            return None
+        return WorkPath(node.text, query, layer, made_of, kind or "", item.line, item.file or self.file)
 
     # -- limits, and what happens without the store ------------------------------------------------------
 
@@ -458,7 +616,7 @@ class PolicyReader(NodeReader):
                 continue
             for path in sorted(_paths_asked(rule.when)):
                 reading = path if policy.site.case_sensitive else path.lower()
-                if "*" not in path and (reading in FILES or policy.route_class(reading) == "directive"):
+                if "*" not in path and (reading in OPEN_PATHS or policy.route_class(reading) == "directive"):
                     message = f"rule '{rule.name}': '{path}' is a directive file, open to everyone, always: take it out"
                     self.problems.append(Problem(rule.file, rule.line, message))
 
@@ -529,6 +687,7 @@ class PolicyReader(NodeReader):
             "category": CATEGORIES,
             "identity": language.IDENTITIES,
             "route": ROUTE_CLASSES,
+            "rights": language.STANDINGS,
         }[fact]
         if "*" in item.text and fact in ("category", "purpose"):
             return self.globbed(item, known, fact, where)

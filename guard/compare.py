@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from guard.classify import BROWSER_AGENT, Catalogue, glob_matches, specimen
 from guard.conditions import Condition, Evidence, Test
-from guard.directives import render_file
+from guard.directives import declare, render_file
 from guard.model import UNKNOWN_AGENT, Agent, Identity, Limit, Site
 from guard.policy import Ladder, Policy, Rule, decide
 from guard.verify import read_published, verify
@@ -276,7 +276,7 @@ def _say_tests(tests: tuple[Test, ...]) -> str:
 
 
 def _robots(old: Policy, new: Policy, catalogue: Catalogue) -> tuple[str, ...]:
-    before, after = (render_file("/robots.txt", policy, catalogue).splitlines() for policy in (old, new))
+    before, after = (render_file("/robots.txt", declare(policy, catalogue)).splitlines() for policy in (old, new))
     return tuple(unified_diff(before, after, "old robots.txt", "new robots.txt", lineterm="", n=2))
 
 

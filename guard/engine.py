@@ -3,6 +3,7 @@
     identify  -> Client      whose request it is          memoised by peer and forwarded lines
     classify  -> Agent       what it says it is           memoised by User-Agent
     readings  -> all ways     the path could be read      memoised with the decision
+    hold      -> Held         whose work it is, and what they allow; memoised by target
     verify    -> Identity    whether the claim is true
     decide    -> Decision    what the policy says         memoised by everything it can depend on
     admit     -> Admission   whether a limit has room     the store, only for `throttle`
@@ -18,17 +19,35 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote_plus
+from weakref import WeakSet
 
 from guard.actions import TABLE
 from guard.classify import Catalogue
 from guard.conditions import Evidence
-from guard.directives import FILES, render_files, render_headers
-from guard.errors import TargetError
+from guard.directives import (
+    FILE_PATHS,
+    PASSED_PATHS,
+    WORK_FILES,
+    Declaration,
+    as_replies,
+    declare,
+    join_robots,
+    render_headers,
+    render_pages,
+    render_texts,
+    render_work_file,
+)
+from guard.directives.declaration import MAX_NAMED
+from guard.directives.words import Version
+from guard.errors import ChoiceError, PolicyError, TargetError
 from guard.identify import TrustedHops, identify
 from guard.language import METHODS
+from guard.ledger.versions import scope_of
 from guard.load import shipped_catalogue
 from guard.memo import Memo
 from guard.model import (
@@ -47,13 +66,29 @@ from guard.model import (
     Reply,
     Request,
     RouteClass,
+    Said,
 )
-from guard.policy import Policy, Step, Verdict, decide, strictest, trace
-from guard.protocols import Recorder, Store
+from guard.policy import Policy, Step, Verdict, decide, trace
+from guard.policy import strictest as strictest_verdict
+from guard.protocols import NOTHING_LISTED, Listed, Recorder, RightsSource, Store
+from guard.readback import read_back
 from guard.readings import Readings, read_path, read_target
+from guard.registers import open_register
 from guard.replies import refuse
+from guard.rights import (
+    PLATFORM,
+    RESERVED_FOR_HOLDERS,
+    Choice,
+    Rights,
+    Work,
+    in_order,
+    read_work,
+    resolve,
+    strictest,
+)
 from guard.stores.memory import MemoryStore
 from guard.verify import read_published, verify
+from guard.works import Found, is_straight
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -66,11 +101,83 @@ CLOSED = Admission(False, 0, 5.0, False)
 """What `on_store_failure: closed` makes of a limit that cannot be asked: nobody passes, and is told to come again."""
 
 
+STALE_S = 1.0
+"""So long a last good word of a source that is away is gone by before it is asked again."""
+
+RENDER_EVERY_S = 1.0
+"""Directive files are made anew at most so often, however often choices change."""
+
+STRICTER = Choice({"": dict.fromkeys(RESERVED_FOR_HOLDERS, "disallow")})
+"""What holds for a work of which nothing can be known: its holder may have reserved it."""
+
+
 class Rendered(NamedTuple):
-    """The directive files of a guard, then those of each of its scopes, as they were at a moment."""
+    """The directive files of a guard, then those of each of its scopes, as they were at a moment.
+
+    `foreign` is the platform's own robots.txt that was joined to ours, `versions` are those of the terms, by host (see
+    `guard.ledger.versions.scope_of`).
+    """
 
     made_s: float
     files: tuple[dict[str, Reply], ...]
+    foreign: bytes = b""
+    versions: Mapping[str, tuple[Version, ...]] = {}
+
+
+class Held:
+    """What is known of the work at an address. Compared by identity.
+
+    `work` is the narrowest, None when the address is of none. `until_s` is the moment from which it is to be asked for
+    anew. `said` are the headers of answers, by kind of content.
+    """
+
+    __slots__ = ("kind", "rights", "said", "spoken", "state", "until_s", "work", "works")
+
+    def __init__(
+        self, works: tuple[Work, ...], rights: Rights, kind: str, state: str, until_s: float, spoken: bool
+    ) -> None:
+        """`works` are those that the address names, the narrowest first. `spoken`: somebody in the chain has said
+        something, so that the work has documents of its own."""
+        self.works = works
+        self.work = works[0] if works else None
+        self.rights = rights
+        self.kind = kind
+        self.state = state
+        self.until_s = until_s
+        self.spoken = spoken
+        self.said: dict[str, Said] = {}
+
+
+class Layer(NamedTuple):
+    """What one layer says of a work, None when it says nothing; `in_force` tells whether its dates hold."""
+
+    work: Work
+    choice: Choice | None
+    in_force: bool
+
+
+class Feed:
+    """A source of rights and the guards of this process that use it; they come and go, the source stays."""
+
+    def __init__(self, source: RightsSource) -> None:
+        self.source = source
+        self.tells: bool = getattr(source, "tells", True)
+        self.guards: WeakSet[Guard] = WeakSet()
+        self.opened = False
+        source.heed(self.tell)
+
+    def tell(self) -> None:
+        for guard in list(self.guards):
+            guard.rights_changed()
+
+    async def open(self) -> None:
+        if not self.opened:
+            self.opened = True
+            await self.source.open()
+
+    async def close(self) -> None:
+        self.opened = False
+        await self.source.close()
 
 
 Standing = tuple[Client, tuple[str, ...], tuple[str, ...]]
@@ -92,7 +199,8 @@ class Guard:
     A policy with scopes makes one guard for each beside the one for all other hosts; `for_host` tells which.
     `rendered` are the directive files of another guard with the same policy (its own `rendered`), so that several
     processes need to make them only once. `beside` does a longer job without keeping requests waiting: rendering
-    them anew when a rule begins or ends.
+    them anew when a rule begins or ends. `feeds` are the sources of rights that other guards of this process have
+    open, by location; `rights` is one to use whatever the policy names. `foreign` is the platform's own robots.txt.
     """
 
     def __init__(
@@ -106,8 +214,13 @@ class Guard:
         new_id: Callable[[], str] = _new_id,
         rendered: Rendered | None = None,
         beside: Callable[[Callable[[], None]], None] = _beside,
+        rights: RightsSource | None = None,
+        feeds: dict[str, Feed] | None = None,
+        foreign: bytes = b"",
     ) -> None:
         self.policy = policy
+        self.feeds: dict[str, Feed] = {} if feeds is None else feeds
+        self.changed: Callable[[], None] | None = None  # what an edge does when works have other rights
         self.catalogue = catalogue or shipped_catalogue()
         self.store: Store = MemoryStore() if store is None else store
         self.record = record
@@ -119,11 +232,8 @@ class Guard:
             policy.site.trusted_hops,
             policy.site.trust_unix,
         )
-        self.headers: Headers = render_headers(policy.preferences)
-        stated = {route_class: render_headers(policy.stated(route_class)) for route_class in ROUTE_CLASSES}
-        self._headers = {
-            route: headers if headers != self.headers else self.headers for route, headers in stated.items()
-        }
+        self._stating = policy.stating(clock())  # the policy with the preferences of this moment
+        self._state(self._stating)
         self.passed = 0  # requests that an edge let through without asking again
         self.tally: dict[tuple[str, Mode], int] = {}
         self._published = read_published(policy.site.published_networks)
@@ -134,8 +244,24 @@ class Guard:
         self._beside = beside
         self._files: dict[str, Reply] | None = None
         self._files_s = inf  # the moment that the files are of
+        self._outdated = False  # something has changed since the files were made
+        self._declaration: Declaration | None = None
+        self._rendering = threading.Lock()
+        self.feed = self._find_feed(rights)
+        self._works = policy.work_paths
+        self.asks_query = self._works.asks_query
+        self.work_header = policy.rights.header.encode() if policy.rights is not None else b""
+        self._held: Memo[tuple[bytes, bytes], Held] = Memo(8_192)
+        self._same: Memo[tuple[object, ...], Rights] = Memo(4_096)  # rights that say the same are one object
+        self._learned: Memo[tuple[bytes, bytes], tuple[Work, ...]] = Memo(8_192)  # from the platform's answers
+        self._nobodys = Held((), self._stating.platform_rights, "", "known", inf, False)
+        self.versions: Mapping[str, tuple[Version, ...]] = {} if rendered is None else rendered.versions
+        self.foreign = foreign
+        self.notes: tuple[str, ...] = ()  # what people should know of the joined robots.txt
         if rendered is not None:
             self._files, self._files_s = rendered.files[0], rendered.made_s
+            if rendered.foreign != foreign:
+                self._outdated = True
         self._standings: Memo[tuple[str | None, tuple[bytes, ...]], Standing] = Memo(16_384)
         self._agents: Memo[bytes | None, tuple[Agent, tuple[str, ...]]] = Memo(4_096)
         self._decisions: Memo[tuple[object, ...], Decision] = Memo(8_192)
@@ -159,8 +285,11 @@ class Guard:
                 record=self.record,
                 clock=self.clock,
                 new_id=self.new_id,
-                rendered=Rendered(rendered.made_s, rendered.files[number : number + 1]) if rendered else None,
+                rendered=rendered._replace(files=rendered.files[number : number + 1]) if rendered else None,
                 beside=self._beside,
+                rights=self.rights,
+                feeds=self.feeds,
+                foreign=self.foreign,
             )
             guards.append(guard)
             hosts += [(host, number) for host in scope.hosts]
@@ -196,6 +325,14 @@ class Guard:
         return next((number for suffix, number in self._wild if name.endswith(suffix)), 0)
 
     @property
+    def declaration(self) -> Declaration:
+        """What the directive files declare now."""
+        if self._declaration is None:
+            self._render()
+        assert self._declaration is not None
+        return self._declaration
+
+    @property
     def files(self) -> dict[str, Reply]:
         """The directive files by path, ready to be sent."""
         if self._files is None:
@@ -203,27 +340,239 @@ class Guard:
         assert self._files is not None
         return self._files
 
-    def _render(self) -> None:
+    def _render(self, *, checked: bool = True) -> None:
+        """Make the directive files. `checked`: hold them against the record first, as other readers read them.
+
+        Raises PolicyError when they say anything else: then they are never served.
+        """
         now_s = self.clock()
-        self._files, self._files_s = render_files(self.policy.at(now_s), self.catalogue), now_s
+        listed = self.feed.source.listed(MAX_NAMED) if self.feed is not None else NOTHING_LISTED
+        declaration = self.declare(listed, now_s)
+        texts = render_texts(declaration)
+        if checked and (wrong := read_back(declaration, texts, refuser(declaration))):
+            raise PolicyError(tuple(wrong))
+        if self.foreign:
+            merged = join_robots(texts["/robots.txt"], declaration, self.foreign)
+            texts["/robots.txt"] = merged.text
+            self.notes = merged.notes
+        self._declaration = declaration
+        self._files, self._files_s = as_replies(texts, declaration.policy), now_s
+
+    def declare(self, listed: Listed = NOTHING_LISTED, now_s: float | None = None) -> Declaration:
+        """What this guard declares at a moment (now)."""
+        now_s = self.clock() if now_s is None else now_s
+        return declare(self.policy, self.catalogue, listed, now_s, self.versions.get(scope_of(self.policy), ()))
+
+    def keep(self, versions: Mapping[str, tuple[Version, ...]]) -> None:
+        """Have the pages of terms tell of these versions: they are made anew, the other files are not."""
+        for guard in (self, *self.scopes):
+            guard.versions = versions
+            if guard._files is not None and guard._declaration is not None:
+                said = replace(guard._declaration, versions=versions.get(scope_of(guard.policy), ()))
+                guard._declaration = said
+                guard._files = {**guard._files, **render_pages(said)}
 
     @property
     def rendered(self) -> Rendered:
         """The files of this guard and of its scopes, for a guard with the same policy in another process."""
         files = (self.files, *(guard.files for guard in self.scopes))
-        return Rendered(min(guard._files_s for guard in (self, *self.scopes)), files)
+        made_s = min(guard._files_s for guard in (self, *self.scopes))
+        return Rendered(made_s, files, self.foreign, self.versions)
 
-    def headers_of(self, route_class: RouteClass) -> Headers:
-        """The directive headers of an answer from this route class; the same object for the same headers."""
-        return self._headers.get(route_class, self.headers)
+    def join_robots(self, foreign: bytes) -> None:
+        """Have what the platform's own robots.txt says in ours, too, from the next rendering on, which begins now."""
+        for guard in (self, *self.scopes):
+            if guard.foreign != foreign:
+                guard.foreign = foreign
+                guard._outdated = True
+            if guard._outdated and guard._files is not None:
+                guard._beside(guard._render_again)
 
-    def stated_at(self, path: str) -> Mapping[str, str]:
-        """The preferences for what stands at `path` (as sent); the general ones when it cannot be read."""
+    def _state(self, policy: Policy) -> None:
+        """What is said on answers that are of no work in particular; the same object for the same headers."""
+        self.headers: Headers = render_headers(policy.preferences, policy.site.url)
+        made: dict[Headers, Said] = {}
+        self._said: dict[RouteClass, Said] = {}
+        for route_class in ROUTE_CLASSES:
+            headers = render_headers(policy.stated(route_class), policy.site.url)
+            self._said[route_class] = made.setdefault(headers, Said(headers))
+
+    def said_of(self, decision: Decision) -> Said:
+        """What the answer to this decision states."""
+        return decision.said or self._said[decision.route_class]
+
+    def headers_of(self, decision: Decision) -> Headers:
+        """The directive headers of the answer to this decision."""
+        return self.said_of(decision).headers
+
+    # -- rights ------------------------------------------------------------------------------------------
+
+    def _find_feed(self, rights: RightsSource | None) -> Feed | None:
+        """The source of this policy's rights, shared with all guards that have the same."""
+        terms = self.policy.rights
+        self.rights = rights
+        if terms is None:
+            return None
+        location = terms.source
+        feed = self.feeds.get(location)
+        if feed is None:
+            feed = self.feeds[location] = Feed(rights or open_register(location, max_age_s=terms.max_age_s))
+        feed.guards.add(self)
+        return feed
+
+    async def open(self) -> None:
+        """Get the store and the sources of rights ready in the running event loop."""
+        await self.store.open()
+        await self.open_rights()
+
+    async def open_rights(self) -> None:
+        """Get the sources of rights ready; what was rendered by another process may be older than what they say."""
+        for feed in self.feeds.values():
+            await feed.open()
+        for guard in (self, *self.scopes):
+            if guard.feed is not None and guard._files is not None:
+                guard._outdated = True
+                guard._beside(guard._render_again)
+
+    async def close(self) -> None:
+        """Let go of the store and of the sources of rights."""
+        for feed in self.feeds.values():
+            await feed.close()
+        await self.store.close()
+
+    def rights_changed(self) -> None:
+        """Works have other rights than before: forget what was known of them, and make the files anew beside."""
+        self._held = Memo(self._held.capacity)
+        if self.changed is not None:
+            self.changed()
+        self._outdated = True
+        if self._files is not None:
+            self._beside(self._render_again)
+
+    def _render_again(self) -> None:
+        """In a thread of its own: the files once more, until nothing has changed meanwhile. One thread does."""
+        if not self._rendering.acquire(blocking=False):
+            return  # whoever renders looks again when it is done
         try:
-            readings = self.read(Request("GET", path.partition("?")[0].encode("utf-8", "surrogateescape"), b"", None))
+            while self._outdated:
+                self._outdated = False
+                began_s = time.monotonic()
+                self._render(checked=False)  # the policy was held against its files when it was loaded
+                if self._outdated:
+                    took_s = time.monotonic() - began_s
+                    time.sleep(max(RENDER_EVERY_S - took_s, 4 * took_s))
+        finally:
+            self._rendering.release()
+
+    def hold(self, request: Request) -> Held:
+        """What is known of the work that the request is for. Never raises, never waits."""
+        key = (request.target, request.query if self.asks_query else b"")
+        held = self._held.young.get(key) or self._held.get(key)
+        if held is None or (held.until_s < inf and held.until_s <= self.clock()):
+            held = self._hold(request, key)
+            if len(request.target) <= MEMO_BYTES and len(key[1]) <= MEMO_BYTES and held.state != "away":
+                self._held.keep(key, held)
+        return held
+
+    def _hold(self, request: Request, key: tuple[bytes, bytes]) -> Held:
+        learned = self._learned.young.get(key) or self._learned.get(key)
+        if learned:
+            return self.hold_works((Found(learned, ""),))
+        if not self._works:
+            return self._nobodys
+        try:
+            readings = self.read(request, case_sensitive=True)
         except TargetError:
-            return self.policy.preferences
-        return self.policy.stated(self.policy.route_class(readings.canonical))
+            return self._nobodys
+        found = self._works.find(request.target, request.query, readings.all)
+        return self.hold_works(found, is_straight(request.target)) if found else self._nobodys
+
+    def hold_works(self, found: tuple[Found, ...], straight: bool = True) -> Held:
+        """What is known of works; of several ways to read an address, what is allowed in all of them.
+
+        At a `straight` address, works that only another reading names and nobody has spoken of do not count: an artist
+        called AC/DC is not the artist AC. At any other they do, or an opened work would lend its rights to its
+        neighbours.
+        """
+        assert self.feed is not None
+        now_s = self.clock()
+        platform = self._stating.platform_choice
+        all_rights: list[Rights] = []
+        state, until_s, spoken = "known", inf if self.feed.tells else now_s + STALE_S, False
+        for number, one in enumerate(found):
+            known = self.feed.source.find(one.works)
+            chain = known.chain
+            if number and straight and known.state == "known" and not any(choice for _, choice in chain):
+                continue
+            if known.state != "known":
+                state = known.state
+                until_s = now_s + STALE_S
+            if known.state == "away":
+                chain = (*chain, (Work("label", "?"), STRICTER))
+            spoken = spoken or any(choice is not None for _, choice in chain)
+            rights = resolve(chain, platform, now_s)
+            all_rights.append(rights)
+            until_s = min(until_s, rights.until_s)
+        rights = strictest(all_rights)
+        same = self._same.get(rights.key)
+        if same is None:
+            self._same.keep(rights.key, rights)
+            same = rights
+        return Held(found[0].works, same, found[0].kind, state, until_s, spoken and state != "away")
+
+    def _said_of(self, held: Held, route_class: RouteClass) -> Said | None:
+        """What answers of this work state; None when that is what the policy says of all."""
+        if held.work is None:
+            return None
+        kind = held.kind or self.policy.kind_of(route_class)
+        said = held.said.get(kind)
+        if said is None:
+            work = held.work if held.spoken else None
+            headers = render_headers(held.rights.stated(kind), self.policy.site.url, work)
+            said = held.said[kind] = Said(headers, lasting=held.until_s == inf and held.state == "known")
+        return said
+
+    def named(self, request: Request, decision: Decision, value: bytes) -> Decision:
+        """The decision once the platform's answer has named its work (`rights: header:`), as `LAYER:ID`.
+
+        What cannot be read names nothing. It is remembered, so that the next request is decided before it is passed on.
+        """
+        try:
+            works = tuple(read_work(one.strip()) for one in value.decode("utf-8", "replace").split(",")[:8])
+        except ChoiceError:
+            return decision
+        key = (request.target, request.query if self.asks_query else b"")
+        if self._learned.get(key) != works:
+            if may_keep(request) and len(key[1]) <= MEMO_BYTES:
+                self._learned.keep(key, works)
+                self._held.young.pop(key, None)
+            held = self.hold_works((Found(works, ""),))
+            if may_keep(request):
+                self._held.keep(key, held)
+        return self.decide(request)
+
+    def headers_at(self, path: str) -> Headers:
+        """The directive headers of what stands at `path` (as sent, perhaps with a query)."""
+        target, _, query = path.partition("?")
+        request = Request("GET", _octets(target), b"", None, query=_octets(query))
+        return self.headers_of(self.decide(request))
+
+    def layers(self, request: Request) -> tuple[Layer, ...]:
+        """What each layer says of the work that the request is for, the widest first; () when it is of none."""
+        if self.feed is None:
+            return ()
+        held = self.hold(request)
+        if held.work is None:
+            return ()
+        known = self.feed.source.find(held.works)
+        now_s = self.clock()
+        platform = Layer(PLATFORM, self._stating.platform_choice, True)
+        rest = (Layer(work, choice, choice is None or choice.in_force(now_s)) for work, choice in in_order(known.chain))
+        return (platform, *rest)
+
+    def held_for(self, request: Request) -> Held | None:
+        """What is known of the work that the request is for; None when the policy keeps no rights of works."""
+        return None if self.feed is None else self.hold(request)
 
     # -- the steps ---------------------------------------------------------------------------------------
 
@@ -270,6 +619,7 @@ class Guard:
         """The decision alone: it depends on the client only where the policy asks for networks."""
         if self.dated and not self._now_s <= self.clock() < self._turn_s:
             self._turn()
+        held = self._nobodys if self.feed is None else self.hold(request)
         if self.asks_where:
             _, networks, inside = self.stand(request.peer, request.forwarded)
             key: tuple[object, ...] = (
@@ -277,16 +627,17 @@ class Guard:
                 request.user_agent,
                 request.method,
                 request.path,
+                held,
                 networks,
                 inside,
             )
         else:
             networks = ()
-            key = (request.target, request.user_agent, request.method, request.path)
+            key = (request.target, request.user_agent, request.method, request.path, held)
         decision = self._decisions.young.get(key) or self._decisions.get(key)
         if decision is None:
-            decision = self._decide(request, networks)
-            if may_keep(request):
+            decision = self._decide(request, networks, held)
+            if may_keep(request) and held.state != "away":
                 self._decisions.keep(key, decision)
         return decision
 
@@ -297,6 +648,11 @@ class Guard:
         if self._files is not None and any(low_s < moment <= high_s for moment in self.policy.turns):
             self._beside(self._render)  # until it is done, the old ones are served
         self._turn_s = next((moment for moment in self.policy.turns if moment > now_s), inf)
+        if self.policy.changes:
+            self._stating = self.policy.stating(now_s)
+            self._state(self._stating)
+            self._held = Memo(self._held.capacity)
+            self._nobodys = Held((), self._stating.platform_rights, "", "known", inf, False)
         self._decisions = Memo(self._decisions.capacity)
         self._verdicts = Memo(self._verdicts.capacity)
 
@@ -304,9 +660,12 @@ class Guard:
         """The decision as if `identity` were known of who asks: for examples, nothing is remembered."""
         if self.dated:
             self._turn()
-        return self._decide(request, self.stand(request.peer, request.forwarded)[1], identity)
+        held = self._nobodys if self.feed is None else self.hold(request)
+        return self._decide(request, self.stand(request.peer, request.forwarded)[1], held, identity)
 
-    def _decide(self, request: Request, networks: tuple[str, ...], identity: Identity | None = None) -> Decision:
+    def _decide(
+        self, request: Request, networks: tuple[str, ...], held: Held, identity: Identity | None = None
+    ) -> Decision:
         agent, user_agents = self._name_agent(request.user_agent)
         if identity is None:
             address = self.client(request).address if self._published else ""
@@ -315,34 +674,40 @@ class Guard:
             readings = self.read(request)
         except TargetError as error:
             return Decision("reject", "", self.policy.mode, error.reason, agent, identity, "page")
-        if readings.canonical in FILES:
+        if readings.canonical in FILE_PATHS:
             return Decision("serve", "", Mode.ENFORCE, "", agent, identity, "directive", file=readings.canonical)
-        policy = self.policy
+        if readings.canonical in PASSED_PATHS:
+            return Decision("allow", "default", Mode.ENFORCE, "", agent, identity, "directive")
+        policy = self._stating
         method = request.method if request.method in METHODS else ""  # no rule can ask for another
         verdicts: list[Verdict] = []
         for reading in readings.all:
-            evidence = policy.evidence(agent, identity, reading, method, networks, user_agents)
+            evidence = policy.evidence(agent, identity, reading, method, networks, user_agents, held.rights, held.kind)
             verdict = self._verdicts.get(evidence)
             if verdict is None:
                 verdict = decide(policy, evidence, self._now_s)
                 self._verdicts.keep(evidence, verdict)
             verdicts.append(verdict)
-        return self._as_decision(strictest(verdicts), agent, identity)
+        return self._as_decision(strictest_verdict(verdicts), agent, identity, held)
 
-    def read(self, request: Request) -> Readings:
-        """All readings of the request's target, and of the server's own spelling of it. Raises TargetError."""
+    def read(self, request: Request, *, case_sensitive: bool | None = None) -> Readings:
+        """All readings of the request's target, and of the server's own spelling of it. Raises TargetError.
+
+        `case_sensitive` None: as the policy says.
+        """
         site = self.policy.site
-        reader = partial(read_target, case_sensitive=site.case_sensitive, strip_prefixes=site.strip_prefixes)
+        keep_case = site.case_sensitive if case_sensitive is None else case_sensitive
+        reader = partial(read_target, case_sensitive=keep_case, strip_prefixes=site.strip_prefixes)
         if request.method in ("CONNECT", "TRACE"):
             raise TargetError(f"method {request.method}")
         readings = reader(request.target)
         if request.path is None:
             return readings
-        other = read_path(request.path, case_sensitive=site.case_sensitive, strip_prefixes=site.strip_prefixes)
+        other = read_path(request.path, case_sensitive=keep_case, strip_prefixes=site.strip_prefixes)
         both = dict.fromkeys((*readings.all, *other.all))
         return Readings(readings.canonical if readings.canonical == other.canonical else "", tuple(both))
 
-    def _as_decision(self, verdict: Verdict, agent: Agent, identity: Identity) -> Decision:
+    def _as_decision(self, verdict: Verdict, agent: Agent, identity: Identity, held: Held) -> Decision:
         rule = verdict.rule
         return Decision(
             action=verdict.action,
@@ -356,6 +721,7 @@ class Guard:
             labels=verdict.labels,
             observed=tuple(watching.name for watching in verdict.observed),
             weights=tuple((heavy.name, heavy.weight) for heavy in verdict.weighed),
+            said=self._said_of(held, verdict.route_class),
         )
 
     def admit(self, client: Client, decision: Decision) -> Admission | Future[Admission] | None:
@@ -376,15 +742,34 @@ class Guard:
             return Admission(True, admission.remaining, 0.0, False)
         return CLOSED
 
-    def answer(self, decision: Decision, admission: Admission | None, accept: bytes, decision_id: str) -> Reply | None:
-        """The guard's own answer, or None to let the request through."""
+    def serve(self, file: str, query: bytes) -> Reply:
+        """A directive file; with `work=LAYER:ID` in the query, the document of that work where there is one."""
+        if self.feed is not None and file in WORK_FILES and query.startswith(b"work="):
+            try:
+                work = read_work(unquote_plus(query[5:].decode("latin-1"), "utf-8", "replace"))
+            except ChoiceError:
+                return self.files[file]
+            held = self.hold_works((Found((work,), ""),))
+            if held.spoken:
+                return render_work_file(file, self.declare(), work, held.rights)
+        return self.files[file]
+
+    def answer(
+        self,
+        decision: Decision,
+        admission: Admission | None,
+        accept: bytes,
+        decision_id: str,
+        query: bytes = b"",
+    ) -> Reply | None:
+        """The guard's own answer, or None to let the request through. `query` is the request's, without its `?`."""
         if decision.action == "serve":
-            return self.files[decision.file]
+            return self.serve(decision.file, query)
         if decision.mode is Mode.OBSERVE:
             return None
         if decision.action == "reject":
             return self.reject(400, decision_id, decision)
-        headers = self.headers_of(decision.route_class)
+        headers = self.headers_of(decision)
         if admission is CLOSED:
             plain = decision._replace(reason="", limit=None)
             return refuse(self.policy.site, 503, plain, accept, decision_id, headers, admission)
@@ -439,18 +824,43 @@ class Guard:
         client, networks, _ = self.stand(request.peer, request.forwarded)
         agent, user_agents = self._name_agent(request.user_agent)
         identity = verify(agent, client.address, self._published)
-        policy = self.policy
+        policy = self._stating
+        held = self._nobodys if self.feed is None else self.hold(request)
         return tuple(
             (
                 reading,
                 trace(
                     policy,
-                    policy.evidence(agent, identity, reading, request.method, networks, user_agents),
+                    policy.evidence(
+                        agent, identity, reading, request.method, networks, user_agents, held.rights, held.kind
+                    ),
                     self.clock(),
                 ),
             )
             for reading in self.read(request).all
         )
+
+
+def refuser(declaration: Declaration) -> Callable[[Agent, str], bool]:
+    """Whether an agent (the real one, where the policy knows its networks) is refused at an address (path and query,
+    percent-encoded), as a request is: for who holds files against what is enforced."""
+    policy = declaration.policy
+    rights = {place.work: place.rights for place in declaration.places}
+
+    def refuses(agent: Agent, address: str) -> bool:
+        target, _, query = address.partition("?")
+        found = policy.work_paths.find(target.encode(), query.encode(), ())
+        held = next((rights[work] for one in found for work in one.works if work in rights), None)
+        known = policy.site.published_networks.get(agent.name.lower())
+        identity = Identity.VERIFIED if known else Identity.UNVERIFIED
+        if agent.category in ("browser", "unknown"):
+            identity = Identity.UNKNOWN
+        reading = read_target(target.encode(), case_sensitive=policy.site.case_sensitive).canonical
+        reading = reading if policy.site.case_sensitive else reading.lower()
+        kind = found[0].kind if found else ""
+        return decide(policy, policy.evidence(agent, identity, reading, "GET", (), (), held, kind)).action == "block"
+
+    return refuses
 
 
 def may_keep(request: Request) -> bool:
@@ -476,6 +886,10 @@ def limit_key(limit: Limit, client: Client, agent: Agent, site: str) -> bytes:
         "site": site.encode(),
     }
     return b"".join(b"%d:%b" % (len(parts[name]), parts[name]) for name in limit.key)
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _named(name: str) -> Agent:

@@ -36,9 +36,10 @@ def try_examples(policy: Policy, catalogue: Catalogue | None = None, now_s: floa
         guard = Guard(one, catalogue=catalogue, clock=clock)
         for example in one.examples:
             clock.now_s = now_s if example.at_s is None else example.at_s
-            target = example.path.partition("?")[0].encode("utf-8", "surrogateescape")
+            path, _, query = example.path.partition("?")
+            target, asked = path.encode("utf-8", "surrogateescape"), query.encode("utf-8", "surrogateescape")
             user_agent = example.user_agent.encode("utf-8", "surrogateescape")
-            request = Request(example.method, target, user_agent, example.ip)
+            request = Request(example.method, target, user_agent, example.ip, query=asked)
             known = example.identity
             decision = guard.decide(request) if known is None else guard.decide_as(request, known)
             found.append(Trial(example, decision, _fault(example, decision)))

@@ -21,7 +21,7 @@ from itertools import pairwise, product
 from typing import NamedTuple
 
 from guard.classify import Catalogue
-from guard.directives import FILES, content_usage
+from guard.directives import OPEN_PATHS, content_usage
 from guard.model import CATEGORIES, Agent
 from guard.robotstxt import EVERYBODY, Group, Line, Named, PathRule, Robots, effective
 
@@ -470,7 +470,7 @@ class _Adoption:
             if rule.allow:
                 continue
             globs = disallowed(rule.pattern)
-            if set(globs.patterns) & set(FILES):
+            if set(globs.patterns) & set(OPEN_PATHS):
                 globs = Globs((), "directive files are open to everyone, always")
             if globs.why:
                 self.note(rule.line, _differs(rule, globs))

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field, replace
 
 from guard.conditions import FACTS
 from guard.model import ACTIONS, CATEGORIES, KINDS, ON_STORE_FAILURE, PURPOSES, ROUTE_CLASSES, Identity, Mode
-from guard.nodes import MOMENT, NAME
+from guard.moments import MOMENT
+from guard.nodes import NAME
+from guard.rights import HOLDINGS
+from guard.rights import PURPOSES as HOLDERS_PURPOSES
 
-PREFERENCES = ("train-ai", "ai-use", "search")
+PREFERENCES = HOLDERS_PURPOSES
 PREFERENCE_WORDS = ("allow", "disallow")
 LIMIT_KEYS = ("client", "prefix", "agent", "operator", "site")
 FINAL_ACTIONS = tuple(action for action in ACTIONS if action != "label")
@@ -25,6 +28,9 @@ MODES = tuple(mode.value for mode in Mode)
 IDENTITIES = tuple(identity.value for identity in Identity)
 CLOSABLE = tuple(route_class for route_class in ROUTE_CLASSES if route_class != "directive")
 UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86400}
+STANDINGS = ("reserved", "licensed", "open", "unstated")
+SITE_URL = r"^https?://[-A-Za-z0-9_.:\[\]]+$"
+SOURCE = r"^(https?|rediss?|unix|sqlite)://.|^[^:]*\.(sqlite|sqlite3|db|yaml|yml)$"
 MAX_WEIGHT = 100
 MAX_NESTING = 4
 
@@ -174,7 +180,34 @@ SITE = Block(
         Word("case_sensitive", Flag(), "whether /A and /a are different paths"),
         Word("strip_prefixes", OneOrMany(_PREFIX), "prefixes that a proxy behind the guard cuts off"),
         Word("sitemap", _LINE, "written into robots.txt"),
+        Word("url", Text(SITE_URL), "where the site is: https://music.example; makes addresses in directives absolute"),
         Word("published_networks", MapOf(_AGENT, OneOrMany(_NETWORK)), "where agents say they come from"),
+    ),
+)
+
+WORK_PATH = Block(
+    "work path",
+    (
+        Word("path", Text(r"^/(?!/)(?!.*//)[^?#%]*$"), "a path pattern with names of layers in braces", required=True),
+        Word("query", Text("^[A-Za-z0-9_.-]+$"), "the parameter of the query that holds the id"),
+        Word("layer", Choice(HOLDINGS), "whose id the parameter holds"),
+        Word(
+            "id", Text(r"^[^\u0000-\u001f\u007f]*\{[a-z]+\}[^\u0000-\u001f\u007f]*$"), "how the id is made of all names"
+        ),
+        Word("kind", Choice(tuple(KINDS)), "what the address carries; left out: what its route class does"),
+    ),
+    ties=(Tie("query", "layer", must=True), Tie("layer", "query")),
+)
+
+RIGHTS = Block(
+    "rights",
+    (
+        Word("source", Text(SOURCE), "the register: a file beside the policy, or a URL", required=True),
+        Word("mode", Choice(MODES), "observe: what is reserved is said and not refused; enforce: it is refused"),
+        Word("works", ListOf(WORK_PATH, 1), "which address is of which work; the first that fits counts"),
+        Word("header", Text("^[A-Za-z0-9-]+$"), "the header by which the platform names an answer's work"),
+        Word("reason", _FREE, "said to who is refused for a reserved work"),
+        Word("max_age", Number(1, 86_400), "seconds that an answer of an http register is good for"),
     ),
 )
 
@@ -195,6 +228,26 @@ KIND = Block("kind", _PURPOSE_WORDS, least=1)
 PREFERENCE_BLOCK = Block(
     "preferences",
     (*_PURPOSE_WORDS, *(Word(kind, KIND, f"preferences for {kind} alone") for kind in KINDS)),
+)
+
+CHANGE = Block(
+    "change",
+    (
+        Word("from", _DATE, "in force from this day (UTC) or moment", required=True),
+        Word("announced", _DATE, "when it was first announced, where the record of terms is younger"),
+        Word("preferences", PREFERENCE_BLOCK, "what is said otherwise from then on", required=True),
+    ),
+)
+MAX_CHANGES = 24
+MAX_NOTICE_DAYS = 3_650
+TERMS = Block(
+    "terms",
+    (
+        Word("notice", Number(1, MAX_NOTICE_DAYS), "days of notice before anything reserved is opened"),
+        Word("licence", Text(r"^https?://[^ <>\u0022\\^`{|}\u0000-\u001f\u007f]+$"), "where licences are to be had"),
+        Word("changes", ListOf(CHANGE, 1), "preferences that change on a day to come"),
+    ),
+    least=1,
 )
 
 LIMIT = Block(
@@ -224,6 +277,7 @@ _WORDS_OF_FACT: dict[str, Shape] = {
     "network": _NETWORK,
     "user_agent": Text(r"^$|^(?=.*[^* ])[\u0000-\u007f]{1,512}$"),
     "label": _NAME,
+    "rights": Choice(STANDINGS),
 }
 _SAYS_OF_FACT = {
     "agent": "names from the catalogue; * is allowed",
@@ -237,6 +291,7 @@ _SAYS_OF_FACT = {
     "network": "where the client is",
     "user_agent": "the whole User-Agent, in any case; * is allowed",
     "label": "what a rule above has noted",
+    "rights": "how the agent stands to the work",
 }
 _TESTS = See("when")
 _CONDITIONS = tuple(Word(fact, OneOrMany(_WORDS_OF_FACT[fact]), _SAYS_OF_FACT[fact]) for fact in FACTS)
@@ -333,6 +388,8 @@ _SHARED = (
     Word("routes", ListOf(ROUTE), "what a URL is; the first pattern that matches counts"),
     Word("route_default", Choice(ROUTE_CLASSES), "the class of a path that no pattern names"),
     Word("preferences", PREFERENCE_BLOCK, "what may be done with what is fetched"),
+    Word("terms", TERMS, "what is promised about changes, and those that have a date"),
+    Word("rights", RIGHTS, "where the choices of artists and labels are kept"),
     Word("agents", ROWS, "who is dealt with how, where no rule settles it"),
     Word("limits", ListOf(LIMIT), "paces that rules may ask"),
     Word("rules", ListOf(RULE), "read from top to bottom; the first final match wins"),

@@ -12,18 +12,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from guard.classify import warm
-from guard.directives import content_usage
-from guard.engine import Guard, may_keep
+from guard.directives import content_signal, content_usage
+from guard.engine import MEMO_BYTES, Guard, may_keep
+from guard.errors import PolicyError, Problem
 from guard.hosts import is_host
+from guard.ledger.versions import Versions
 from guard.memo import Memo
-from guard.model import Admission, Decision, Headers, Mode, Reply, Request, RouteClass
+from guard.model import Admission, Decision, Headers, Mode, Reply, Request, Said
 from guard.policy import Policy
+from guard.robotstxt import MAX_BYTES
 from guard.watch import PolicyFile, Swap, carry_on, files_of, succeed, tell
 
 Scope = MutableMapping[str, Any]
@@ -34,6 +38,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger("guard.middleware")
 _DONE = "guard.done"
+ROBOTS_S = 900.0
+"""Seconds between two questions for the application's own robots.txt."""
+ROBOTS_DEADLINE_S = 5.0
 
 
 Stated = tuple[frozenset[bytes], list[tuple[bytes, bytes]]]
@@ -43,7 +50,7 @@ Stated = tuple[frozenset[bytes], list[tuple[bytes, bytes]]]
 class _Terms:
     """One version of the policy as requests meet it: its guard, and what is remembered of its decisions."""
 
-    __slots__ = ("_stated", "guard", "hurried", "passing", "several", "strictest_mode")
+    __slots__ = ("asks_query", "guard", "hurried", "passing", "several", "strictest_mode")
 
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
@@ -51,21 +58,22 @@ class _Terms:
         modes = [one.policy.mode for one in (guard, *guard.scopes)]
         self.strictest_mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.OBSERVE  # for hosts that are none
         self.hurried = guard.record is None and (guard.several or _may_hurry(guard))
+        self.asks_query = any(one.asks_query for one in (guard, *guard.scopes))
         self.passing: Memo[tuple[object, ...], Stated] = Memo(8_192)  # requests that are known to pass
-        self._stated: dict[Headers, Stated] = {}
 
-    def stated(self, guard: Guard, route_class: RouteClass) -> Stated:
-        """What goes on answers of this class, by this version's guard for the host that was asked."""
-        headers = guard.headers_of(route_class)
-        stated = self._stated.get(headers)
-        if stated is None:
-            stated = self._stated[headers] = (frozenset(name for name, _ in headers), list(headers))
-        return stated
+
+def _stated(said: Said) -> Stated:
+    """What goes on answers that say this, as this edge writes it."""
+    stated: Stated | None = said.asgi
+    if stated is None:
+        names = frozenset(name for name, _ in said.headers if name != b"link")  # others' links stay beside ours
+        stated = said.asgi = (names, list(said.headers))
+    return stated
 
 
 def _may_hurry(guard: Guard) -> bool:
     """May a request be let pass because one like it was, whoever sends it and whenever?"""
-    return guard.record is None and not guard.asks_where and not guard.dated
+    return guard.record is None and not guard.asks_where and not guard.dated and not guard.work_header
 
 
 class GuardMiddleware:
@@ -77,16 +85,32 @@ class GuardMiddleware:
     and right, and otherwise logged (`guard.watch`) while the last good policy stays. Each server process looks for
     itself. `adapt` is done to every policy that is read: what you have changed in the first one after loading it must
     stand there, or it is lost at the first reload. Raises ValueError when the policy did not come from a file.
+
+    `terms` is the file in which the versions of the policy's terms are kept, for `/ai-policy` to tell; processes
+    may share it. Raises RegisterError when it cannot be read, PolicyError when the policy opens something earlier than
+    the notice that it promised. With `join_robots`, the application's own robots.txt is asked for at its start and now
+    and then, and what it forbids stays forbidden.
     """
 
     def __init__(
-        self, app: App, guard: Guard, *, reload: bool = False, adapt: Callable[[Policy], Policy] | None = None
+        self,
+        app: App,
+        guard: Guard,
+        *,
+        reload: bool = False,
+        adapt: Callable[[Policy], Policy] | None = None,
+        terms: str | os.PathLike[str] | None = None,
+        join_robots: bool = True,
     ) -> None:
         self.app = app
+        self.join_robots = join_robots
+        self._asking: asyncio.Task[None] | None = None
+        record = _keep_terms(guard, terms) if terms is not None else None
         self.guard = guard
         self.file: PolicyFile | None = None
         if reload:
             self.file = PolicyFile(files_of(guard.policy), guard.policy, adapt=adapt, catalogue=guard.catalogue)
+            self.file.record = record
         self._following: asyncio.Task[None] | None = None
         self._warned = False
         self._store_open = False
@@ -103,6 +127,13 @@ class GuardMiddleware:
         self._terms = terms = _Terms(guard)
         self._passing = terms.passing
         self._hurried = terms.hurried
+        self._asks_query = terms.asks_query
+        for one in (guard, *guard.scopes):
+            one.changed = self._forget
+
+    def _forget(self) -> None:
+        """Works have other rights: what was known to pass is asked about again."""
+        self._terms.passing = self._passing = Memo(self._passing.capacity)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._hurried and scope["type"] == "http" and _DONE not in scope:
@@ -116,6 +147,7 @@ class GuardMiddleware:
                         scope["method"],
                         scope["path"],
                         fields.get(b"host"),
+                        self._asks_query and scope["query_string"],
                     )
                 )
                 if known:
@@ -153,7 +185,7 @@ class GuardMiddleware:
         scope[_DONE] = True
         if not self._store_open:  # an application without lifespan (Django) never told us to start
             self._store_open = True
-            await self.guard.store.open()
+            await self.guard.open()
         if self.file is not None:
             self._follow(self.file)
         terms = self._terms
@@ -170,14 +202,18 @@ class GuardMiddleware:
             asked = guard.admit(guard.client(request), decision)
             if asked is not None:
                 admission = guard.temper(decision, asked if isinstance(asked, Admission) else await asked)
-        stated = terms.stated(guard, decision.route_class)
+        if guard.work_header:
+            await self._carry_out(scope, receive, send, guard, request, decision, admission)
+            return
+        said = guard.said_of(decision)
+        stated = _stated(said)
         if guard.record is None and (decision.action == "allow" or (admission is not None and admission.allowed)):
-            if decision.action == "allow" and kind == "http" and _may_hurry(guard):
-                _remember(terms.passing, scope, request, host, stated)
+            if decision.action == "allow" and kind == "http" and said.lasting and _may_hurry(guard):
+                _remember(terms, scope, request, host, stated)
             await self.app(scope, receive, _stating(send, stated))
             guard.count(decision)
             return
-        await self._carry_out(scope, receive, send, guard, request, decision, admission, stated)
+        await self._carry_out(scope, receive, send, guard, request, decision, admission)
 
     def _read_request(self, scope: Scope, guard: Guard) -> tuple[Request, bytes | None]:
         """The request, and its Host as it stands (several are joined, which makes no host)."""
@@ -203,6 +239,7 @@ class GuardMiddleware:
             peer[0] if peer else None,
             forwarded,
             path,
+            scope.get("query_string", b""),
         )
         return request, host
 
@@ -215,12 +252,12 @@ class GuardMiddleware:
         request: Request,
         decision: Decision,
         admission: Admission | None,
-        stated: Stated,
     ) -> None:
-        """The slower road: an answer of our own, or an answer that is recorded."""
+        """The slower road: an answer of our own, one that is recorded, or one that names its work."""
         started = guard.clock()
         decision_id = guard.new_id()
         status, body_bytes = 0, 0
+        withheld = False
 
         async def count(message: Message) -> None:
             nonlocal status, body_bytes
@@ -232,10 +269,32 @@ class GuardMiddleware:
                 status = 101
             await send(message)
 
-        reply = guard.answer(decision, admission, _accept(scope["headers"]), decision_id)
+        async def name(message: Message) -> None:
+            """Pass the application's answer on with its statements; if it is of a reserved work, refuse instead."""
+            nonlocal decision, withheld
+            if withheld:
+                return
+            if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
+                headers = list(message.get("headers") or ())
+                named = [value for field, value in headers if field == guard.work_header]
+                if named:
+                    decision = guard.named(request, decision, b",".join(named))
+                    message["headers"] = [pair for pair in headers if pair[0] != guard.work_header]
+                    late = guard.answer(decision, admission, _accept(scope["headers"]), decision_id)
+                    if decision.action == "block" and late is not None and message["type"] == "http.response.start":
+                        withheld = True
+                        await _send_reply(scope["method"], scope["headers"], count, late)
+                        return
+                await _stating(count, _stated(guard.said_of(decision)))(message)
+                return
+            await count(message)
+
+        reply = guard.answer(decision, admission, _accept(scope["headers"]), decision_id, request.query)
         try:
-            if reply is None:
-                await self.app(scope, receive, _stating(count, stated))
+            if reply is None and guard.work_header:
+                await self.app(scope, receive, name)
+            elif reply is None:
+                await self.app(scope, receive, _stating(count, _stated(guard.said_of(decision))))
             elif scope["type"] == "websocket":
                 if reply.status == 200:  # nobody listens at a directive file
                     reply = guard.reject(403, decision_id, decision)
@@ -249,21 +308,28 @@ class GuardMiddleware:
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass through; the store opens before the application starts and closes after it has stopped."""
-        store = self.guard.store
 
         async def opening() -> Message:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._store_open = True
-                await store.open()
+                await asyncio.to_thread(lambda: self.guard.rendered)  # what cannot be rendered fails now, and loudly
+                await self.guard.open()
                 if self.file is not None:
                     self._follow(self.file)
             return message
 
         async def closing(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete" and self.join_robots:
+                self._asking = asyncio.get_running_loop().create_task(self._keep_asking())
             if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
                 await self._stop_following()
-                await store.close()
+                asking, self._asking = self._asking, None
+                if asking is not None:
+                    asking.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asking
+                await self.guard.close()
             await send(message)
 
         await self.app(scope, opening, closing)
@@ -283,8 +349,18 @@ class GuardMiddleware:
                 if (guard := await asyncio.to_thread(_look, file, self.guard)) is not None:
                     carry_on(self.guard, guard)
                     self.guard = guard
+                    await guard.open_rights()
+                    guard.join_robots(guard.foreign)
             except Exception:  # noqa: BLE001  # the guard in force goes on
                 _log.exception("a new policy could not be taken")
+
+    async def _keep_asking(self) -> None:
+        """Ask the application for its own robots.txt, now and then."""
+        while True:
+            found = await _ask_robots(self.app, self.guard.policy.hosts)
+            if found is not None:
+                self.guard.join_robots(found)
+            await asyncio.sleep(ROBOTS_S)
 
     async def _stop_following(self) -> None:
         task, self._following = self._following, None
@@ -301,6 +377,61 @@ class GuardMiddleware:
         )
 
 
+def _keep_terms(guard: Guard, path: str | os.PathLike[str]) -> Versions:
+    """The record of terms at `path`, with those of the guard's policy noted. Raises RegisterError, PolicyError."""
+    record, now_s = Versions.open(path), guard.clock()
+    if (why := record.too_soon(guard.policy, guard.catalogue, now_s)) is not None:
+        raise PolicyError((Problem(guard.policy.file, 0, why),))
+    record.keep(guard.policy, guard.catalogue, now_s)
+    guard.keep({scope: record.all(scope) for scope in record.scopes()})
+    return record
+
+
+async def _ask_robots(app: App, hosts: Sequence[str]) -> bytes | None:
+    """What the application itself answers at /robots.txt: b"" when it has none (RFC 9309 2.3.1.3), None when that
+    cannot be told now."""
+    host = hosts[0].removeprefix("*.") if hosts else "localhost"
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/robots.txt",
+        "raw_path": b"/robots.txt",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", host.encode()), (b"user-agent", b"noai-guard")],
+        "client": None,
+        "server": None,
+    }
+    status, body, asked = 0, bytearray(), False
+
+    async def receive() -> Message:
+        nonlocal asked
+        if asked:
+            return {"type": "http.disconnect"}
+        asked = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        elif message["type"] == "http.response.body" and len(body) <= MAX_BYTES:
+            body.extend(message.get("body", b"")[:MAX_BYTES])
+
+    try:
+        async with asyncio.timeout(ROBOTS_DEADLINE_S):
+            await app(scope, receive, send)
+    except Exception as error:  # noqa: BLE001  # whatever the application does, it is only a question
+        _log.info("the application's robots.txt could not be read: %s", type(error).__name__)
+        return None
+    if status == 200:
+        return bytes(body[:MAX_BYTES])
+    return b"" if 400 <= status < 500 and status != 429 else None
+
+
 def _look(file: PolicyFile, guard: Guard) -> Guard | None:
     """In a thread: the guard that is to follow `guard`, when there is a new policy for it."""
     outcome = file.poll(time.monotonic())
@@ -310,14 +441,13 @@ def _look(file: PolicyFile, guard: Guard) -> Guard | None:
     return succeed(guard, outcome.policy, outcome.rendered) if isinstance(outcome, Swap) else None
 
 
-def _remember(
-    passing: Memo[tuple[object, ...], Stated], scope: Scope, request: Request, host: bytes | None, stated: Stated
-) -> None:
+def _remember(terms: _Terms, scope: Scope, request: Request, host: bytes | None, stated: Stated) -> None:
     """This request passes whoever sends it: the next one like it need not be considered."""
     said = request.user_agent or b""
-    if may_keep(request):
+    query = terms.asks_query and request.query
+    if may_keep(request) and (not query or len(query) <= MEMO_BYTES):
         agent = said if said else dict(scope["headers"]).get(b"user-agent")
-        passing.keep((scope.get("raw_path"), agent, request.method, request.path, host), stated)
+        terms.passing.keep((scope.get("raw_path"), agent, request.method, request.path, host, query), stated)
 
 
 def _gather(headers: Iterable[tuple[bytes, bytes]], header: bytes) -> tuple[bytes, bytes | None, tuple[bytes, ...]]:
@@ -355,10 +485,13 @@ def _accept(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 def _without(headers: Sequence[tuple[bytes, bytes]], ours: frozenset[bytes], added: list[tuple[bytes, bytes]]) -> Any:
     """The site's headers with our statements in place of its own; usage preferences combined, never loosened."""
     theirs = [value.decode("latin-1") for name, value in headers if name == b"content-usage"]
+    signals = [value.decode("latin-1") for name, value in headers if name == b"content-signal"]
     kept = [header for header in headers if header[0] not in ours or header[0] == b"x-robots-tag"]
     for name, value in added:
         if name == b"content-usage" and theirs:
             value = content_usage.combine(value.decode(), theirs).encode("latin-1")
+        elif name == b"content-signal" and signals:
+            value = content_signal.combine(value.decode(), signals).encode("latin-1")
         elif name == b"tdm-reservation" and any(theirs == name and said == b"1" for theirs, said in headers):
             value = b"1"  # a reservation that came with the work is never loosened
         kept.append((name, value))

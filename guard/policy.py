@@ -20,7 +20,10 @@ from guard.classify import PathPatterns, glob_matches
 from guard.conditions import POSITION, Condition, Evidence, Test, all_hold, leaves
 from guard.errors import Problem
 from guard.model import KINDS, UNTOLD_AGENT, Agent, Identity, Limit, Mode, RouteClass, Site
+from guard.rights import Choice, Rights, resolve
+from guard.works import WorkPath, WorkPaths
 
+_RESERVED = ("reserved",)
 _SEVERITY = {"allow": 0, "throttle": 1, "block": 2}
 _KIND_OF = {route_class: kind for kind, classes in KINDS.items() for route_class in classes}
 
@@ -96,6 +99,56 @@ class Example:
     at_s: float | None = None
     identity: Identity | None = None
     file: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the preferences say otherwise from `from_s` on (seconds since 1970, UTC); what it does not name stays.
+
+    `announced_s` is when it was first announced by the policy's own word, None = it does not say.
+    """
+
+    from_s: float
+    preferences: Mapping[str, str]
+    kind_preferences: Mapping[str, Mapping[str, str]]
+    announced_s: float | None = None
+    line: int = field(default=0, compare=False)
+    file: str = field(default="", compare=False)
+
+
+RIGHTS_REASON = "The holders of the rights in this work do not allow this use of it."
+
+
+@dataclass(frozen=True)
+class RightsTerms:
+    """The policy's `rights`: where the holders' choices are, which address is of which work, and what follows.
+
+    `source` is a register's location, see `guard.registers`. `mode` observe: what is reserved is said and not refused.
+    `header` is the field of the platform's answers that names their works ("" = none). What the source said is good
+    for `max_age_s`, where it does not tell of changes itself.
+    """
+
+    source: str
+    mode: Mode = Mode.ENFORCE
+    works: tuple[WorkPath, ...] = ()
+    header: str = ""
+    reason: str = RIGHTS_REASON
+    max_age_s: float = 60.0
+    line: int = field(default=0, compare=False)
+    file: str = field(default="", compare=False)
+
+    @cached_property
+    def rule(self) -> Rule:
+        """What refuses a reserved work; stands before all others."""
+        return Rule(
+            "rights",
+            (Condition("rights", frozenset(("reserved",))),),
+            "block",
+            self.mode,
+            self.reason,
+            line=self.line,
+            file=self.file,
+        )
 
 
 class RuleIndex:
@@ -213,6 +266,10 @@ class Policy:
     scopes: tuple[Policy, ...] = ()
     sources: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    rights: RightsTerms | None = None
+    notice_days: int = 0
+    licence_url: str = ""
+    changes: tuple[Change, ...] = ()
 
     # -- made once, at the first question ----------------------------------------------------------------
 
@@ -230,6 +287,12 @@ class Policy:
     @cached_property
     def rule_patterns(self) -> PathPatterns:
         return PathPatterns(sorted(self.asked("path")), case_sensitive=self.site.case_sensitive)
+
+    @cached_property
+    def work_paths(self) -> WorkPaths:
+        """Which address is of which work."""
+        works = self.rights.works if self.rights is not None else ()
+        return WorkPaths(works, case_sensitive=self.site.case_sensitive)
 
     @cached_property
     def networks(self) -> NetworkTable:
@@ -251,8 +314,9 @@ class Policy:
 
     @cached_property
     def turns(self) -> tuple[float, ...]:
-        """The moments at which some rule begins or ends, in order (seconds since 1970, UTC)."""
+        """The moments at which a rule begins or ends or a preference changes, in order (seconds since 1970, UTC)."""
         moments = {moment for rule in (*self.rules, *self.rows) for moment in (rule.from_s, rule.until_s)}
+        moments |= {change.from_s for change in self.changes}
         return tuple(sorted(moment for moment in moments if -inf < moment < inf))
 
     @cached_property
@@ -280,19 +344,58 @@ class Policy:
     def _rungs(self) -> dict[RouteClass, tuple[Rung, ...]]:
         return {}
 
+    @cached_property
+    def platform_choice(self) -> Choice:
+        """The platform's own word, as the widest layer of rights."""
+        kinds = {kind: dict(words) for kind, words in self.kind_preferences.items()}
+        return Choice({"": dict(self.preferences), **kinds})
+
+    @cached_property
+    def platform_rights(self) -> Rights:
+        """What holds for works of which nobody has said anything."""
+        return resolve((), self.platform_choice)
+
+    @cached_property
+    def kind_paths(self) -> Mapping[str, str]:
+        """Paths of works that carry another kind than their route class does: glob -> kind."""
+        return {path.glob: path.kind for path in self.work_paths.paths if path.kind and not path.query}
+
+    @cached_property
+    def asks_rights(self) -> bool:
+        """Does anything depend on how an agent stands to a work?"""
+        return self.rights is not None or bool(self.asked("rights"))
+
     def asked(self, fact: str) -> set[str]:
         """Every value that some rule or row compares `fact` with."""
         return set(self._asked.get(fact, ()))
 
     def at(self, now_s: float) -> Policy:
-        """The policy as it is at a moment: without the rules that are not in force, and with no dates left."""
-        if not self.turns:
+        """The policy as it is at a moment: with the rules and preferences that are in force, and with no dates left."""
+        if not self.turns and not any(scope.turns for scope in self.scopes):
             return self
         timeless = {"from_s": -inf, "until_s": inf}
         rules = tuple(replace(rule, **timeless) for rule in self.rules if rule.in_force(now_s))  # type: ignore[arg-type]
-        return replace(self, rules=rules, scopes=tuple(scope.at(now_s) for scope in self.scopes))
+        return replace(self.stating(now_s), rules=rules, scopes=tuple(scope.at(now_s) for scope in self.scopes))
+
+    def stating(self, now_s: float) -> Policy:
+        """The policy with the preferences of a moment; its rules keep their dates. Itself when none has a date."""
+        if not self.changes:
+            return self
+        general = dict(self.preferences)
+        kinds = {kind: dict(words) for kind, words in self.kind_preferences.items()}
+        for change in sorted(self.changes, key=lambda change: change.from_s):
+            if change.from_s <= now_s:
+                general |= change.preferences
+                for kind, words in change.kind_preferences.items():
+                    kinds[kind] = {**kinds.get(kind, {}), **words}
+        return replace(self, preferences=general, kind_preferences=kinds, changes=())
 
     # -- questions ---------------------------------------------------------------------------------------
+
+    @staticmethod
+    def kind_of(route_class: RouteClass) -> str:
+        """The kind of content that a route class carries, "" = none in particular."""
+        return _KIND_OF.get(route_class, "")
 
     def stated(self, route_class: RouteClass) -> Mapping[str, str]:
         """The preferences for what a route class carries: those of its kind before the general ones."""
@@ -331,13 +434,23 @@ class Policy:
         method: str,
         networks: tuple[str, ...],
         user_agents: tuple[str, ...] = (),
+        rights: Rights | None = None,
+        kind: str = "",
     ) -> Evidence:
-        """The facts of one reading, in the words that conditions compare."""
+        """The facts of one reading, in the words that conditions compare.
+
+        `rights` are those of the work it is of (None = nobody's in particular), `kind` what it carries of it ("" =
+        what its route class does).
+        """
         patterns = self.rule_patterns
         route = (self.route_class(reading),)
         path = tuple(patterns.patterns[position] for position in patterns.match(reading))
         if agent is UNTOLD_AGENT:
-            return Evidence(None, None, None, None, None, route, path, (method,), networks, None)
+            return Evidence(None, None, None, None, None, route, path, (method,), networks, None, (), None)
+        standing: tuple[str, ...] = ()
+        if self.asks_rights:
+            held = rights or self.platform_rights
+            standing = (held.standing(kind or self.kind_of(route[0]), agent, identity),)
         return Evidence(
             (agent.name.lower(),),
             (agent.operator.lower(),),
@@ -349,6 +462,8 @@ class Policy:
             (method,),
             networks,
             user_agents,
+            (),
+            standing,
         )
 
 
@@ -401,6 +516,11 @@ def decide(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> Verdict:
     route_class = evidence.route[0]
     open_to_all = route_class == "directive"
     trying = policy.mode is Mode.ENFORCE
+    if evidence.rights == _RESERVED and policy.rights is not None and not open_to_all:
+        gate = policy.rights.rule
+        if not trying or gate.mode is Mode.ENFORCE:
+            return Verdict(gate.then, gate, (), (), route_class)
+        observed.append(gate)
     for rule in policy.index.candidates(evidence):
         if not all_hold(rule.when, evidence) or not rule.from_s <= now_s < rule.until_s:
             continue
@@ -464,6 +584,8 @@ def trace(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> tuple[Step,
     steps: list[Step] = []
     labels: list[str] = []
     total = 0
+    if policy.rights is not None:
+        steps.append(_meet(policy.rights.rule, evidence, now_s))
     for rule in policy.rules:
         step = _meet(rule, evidence, now_s)
         steps.append(step)

@@ -196,7 +196,7 @@ class Replay:
         if self._trusts_hops and entry.headers:
             wanted = guard.policy.site.client_ip_header.lower()
             forwarded = tuple([value for name, value in entry.headers if name == wanted])
-        request = Request(entry.method, entry.target, user_agent, entry.ip or None, forwarded)
+        request = Request(entry.method, entry.target, user_agent, entry.ip or None, forwarded, None, entry.query)
         client, decision = guard.consider(request)
         action = decision.action
         if user_agent is None and self._asks(guard, decision):

@@ -16,6 +16,7 @@ import hashlib
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from math import inf
@@ -25,8 +26,9 @@ from typing import NamedTuple
 
 from guard.classify import Catalogue
 from guard.engine import Guard, Rendered
-from guard.errors import CatalogueError, PolicyError, Problem
-from guard.load import load_policies
+from guard.errors import CatalogueError, GuardError, PolicyError, Problem
+from guard.ledger.versions import Versions
+from guard.load import load_policies, shipped_catalogue
 from guard.model import Limit
 from guard.policy import Policy, Rule
 from guard.sources import read_bytes, read_sources
@@ -89,6 +91,9 @@ class PolicyFile:
         self.policy = policy
         self.adapt = adapt
         self.catalogue = catalogue
+        self.foreign = b""  # the platform's own robots.txt
+        self.record: Versions | None = None  # of the terms, where one is kept
+        self.wall = time.time
         self.loaded_total = 0
         self.refused_total = 0
         self.differs = False  # what is in force is not what the files say
@@ -225,8 +230,11 @@ class PolicyFile:
         if policy.version == old.version:
             self.differs = False
             return Unchanged(old.version) if asked or differed else None
+        now_s = self.wall()
+        if (why := self._too_soon(policy, now_s)) is not None:
+            return self._refuse((Problem(self.paths[0], 0, why),), asked)
         try:
-            rendered = render(policy, self.catalogue)
+            rendered = render(policy, self.catalogue, self.foreign, self.record, now_s)
             summary = tuple(summarise(old, policy))
         except Exception as error:  # noqa: BLE001  # what cannot be rendered is refused, and the last good policy stays
             why = f"cannot be rendered: {type(error).__name__}: {str(error)[:500]}"
@@ -235,6 +243,17 @@ class PolicyFile:
         self.differs = False
         self.loaded_total += 1
         return Swap(policy, rendered, summary)
+
+    def _too_soon(self, policy: Policy, now_s: float) -> str | None:
+        """Why the policy may not be taken yet: it opens what is reserved before the notice that was promised."""
+        if self.record is None:
+            return None
+        try:
+            self.record.poll()
+            return self.record.too_soon(policy, self.catalogue or shipped_catalogue(), now_s)
+        except GuardError as error:
+            _log.error("terms: %s", error)
+            return None
 
     def _refuse(self, problems: tuple[Problem, ...], asked: bool) -> Refused | None:
         self.differs = True
@@ -290,14 +309,33 @@ def _digest(looks: Iterable[Look]) -> bytes:
 # -- a policy, ready to be taken -----------------------------------------------------------------------------
 
 
-def render(policy: Policy, catalogue: Catalogue | None = None) -> Rendered:
-    """The directive files of `policy`, and everything in it that is otherwise made at the first request."""
-    guard = Guard(policy, catalogue=catalogue)
+def render(
+    policy: Policy,
+    catalogue: Catalogue | None = None,
+    foreign: bytes = b"",
+    record: Versions | None = None,
+    now_s: float = 0.0,
+) -> Rendered:
+    """The directive files of `policy`, and everything in it that is otherwise made at the first request.
+
+    `foreign` is the platform's own robots.txt. What can be rendered is noted in the `record` of terms, at `now_s`
+    (seconds since 1970). Raises what rendering raises; a record that cannot be written is only spoken of.
+    """
+    guard = Guard(policy, catalogue=catalogue, foreign=foreign)
+    rendered = guard.rendered
+    if record is not None:
+        try:
+            for version in record.keep(policy, guard.catalogue, now_s):
+                _log.info("terms: %s, %s", version.id, "; ".join(version.changes) or "the first that are kept")
+        except GuardError as error:
+            _log.error("terms: %s", error)
+        guard.keep({scope: record.all(scope) for scope in record.scopes()})
+        rendered = guard.rendered
     for one in (policy, *policy.scopes):
         for name, value in vars(Policy).items():
             if isinstance(value, cached_property):
                 getattr(one, name)
-    return guard.rendered
+    return rendered
 
 
 def files_of(policy: Policy) -> tuple[str, ...]:
@@ -326,6 +364,9 @@ def succeed(guard: Guard, policy: Policy, rendered: Rendered | None = None) -> G
         clock=guard.clock,
         new_id=guard.new_id,
         rendered=rendered,
+        rights=guard.rights,
+        feeds=guard.feeds,
+        foreign=guard.foreign,
     )
 
 

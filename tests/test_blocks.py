@@ -14,10 +14,26 @@ import yaml
 from guard import PolicyError, load_policy, shipped_policy
 from guard.classify import Catalogue
 from guard.conditions import Condition, Evidence, Group
-from guard.language import AGENT_ROW, EXAMPLE, LADDER, LIMIT, POLICY, ROUTE, ROW, RULE, SCOPE, SITE, STEP, WHEN
+from guard.language import (
+    AGENT_ROW,
+    EXAMPLE,
+    LADDER,
+    LIMIT,
+    POLICY,
+    RIGHTS,
+    ROUTE,
+    ROW,
+    RULE,
+    SCOPE,
+    SITE,
+    STEP,
+    WHEN,
+    WORK_PATH,
+)
 from guard.load import load_policies, read_policy
 from guard.model import ROUTE_CLASSES, Agent, Identity, Limit, Mode, Site
-from guard.policy import Example, Ladder, Policy, RoutePatterns, Rule, Rung, decide, trace
+from guard.policy import Example, Ladder, Policy, RightsTerms, RoutePatterns, Rule, Rung, decide, trace
+from guard.works import WorkPath
 
 HEAD = "version: 1\nsite: {name: x}\ndefault: allow\n"
 
@@ -34,6 +50,7 @@ site:
   case_sensitive: true
   strip_prefixes: [/api, /v1]
   sitemap: https://radio.example/sitemap.xml
+  url: https://radio.example/
   published_networks:
     GPTBot: [192.0.2.0/25, 192.0.2.128/25]
     CC*: 198.51.100.0/24
@@ -45,6 +62,10 @@ routes:
     paths: [/stream/**, "/*.mp3"]
   - {preset: spa, under: /app/}
 route_default: api
+terms:
+  notice: 30
+  licence: https://radio.example/licences
+  changes: [{from: 2027-03-01, announced: 2026-12-01, preferences: {search: disallow}}]
 preferences:
   train-ai: disallow
   ai-use: allow
@@ -86,8 +107,18 @@ rules:
     limit: slow
     reason: Too fast.
     from: 2026-12-01T18:00Z
-  - {name: weigh a little, when: {path: /a}, weigh: 1}
+  - {name: weigh a little, when: {path: /a, rights: [open, licensed]}, weigh: 1}
   - {name: weigh a lot, when: {path: /b}, weigh: +100}
+rights:
+  source: registers/rights.sqlite
+  mode: observe
+  works:
+    - {path: "/{artist}/{track}", id: "{artist}/{track}"}
+    - {path: "/stems/{track}/**", kind: stems}
+    - {path: /rest/stream*, query: id, layer: track}
+  header: X-Guard-Work
+  reason: " Ask the holder. "
+  max_age: 5
 agents:
   ai-se*:
     then: block
@@ -177,7 +208,7 @@ def test_every_word_of_the_language_stands_in_the_policy_that_has_everything() -
             return set(map(str, node)) | {key for value in node.values() for key in keys(value)}
         return {key for item in node for key in keys(item)} if isinstance(node, list) else set()
 
-    blocks = (POLICY, SCOPE, SITE, ROUTE, LIMIT, RULE, WHEN, ROW, AGENT_ROW, LADDER, STEP, EXAMPLE)
+    blocks = (POLICY, SCOPE, SITE, RIGHTS, WORK_PATH, ROUTE, LIMIT, RULE, WHEN, ROW, AGENT_ROW, LADDER, STEP, EXAMPLE)
     assert {name for block in blocks for name in block.names} - keys(yaml.safe_load(WHOLE)) == set()
 
 
@@ -197,7 +228,24 @@ def test_the_site_is_read_word_by_word(whole: Policy) -> None:
             "ccbot": ("198.51.100.0/24", "203.0.113.0/24"),
         },
         hosts=("radio.example", "*.radio.example", "[::1]"),
+        url="https://radio.example",
     )
+
+
+def test_where_the_rights_are_is_read_word_by_word(whole: Policy, tmp_path: Path) -> None:
+    assert whole.rights == RightsTerms(
+        source=str(tmp_path / "registers" / "rights.sqlite"),
+        mode=Mode.OBSERVE,
+        works=(
+            WorkPath("/{artist}/{track}", id="{artist}/{track}"),
+            WorkPath("/stems/{track}/**", kind="stems"),
+            WorkPath("/rest/stream*", "id", "track"),
+        ),
+        header="x-guard-work",
+        reason="Ask the holder.",
+        max_age_s=5.0,
+    )
+    assert {scope.rights for scope in whole.scopes} == {whole.rights}
 
 
 SLOWLY = Limit("slow", 1200, 60.0, 240, ("prefix", "agent"))
@@ -247,7 +295,12 @@ RULES = (
         from_s=DECEMBER + 18 * 3600,
         until_s=inf,
     ),
-    Rule("weigh a little", (Condition("path", frozenset({"/a"})),), "weigh", weight=1),
+    Rule(
+        "weigh a little",
+        (Condition("path", frozenset({"/a"})), Condition("rights", frozenset({"open", "licensed"}))),
+        "weigh",
+        weight=1,
+    ),
     Rule("weigh a lot", (Condition("path", frozenset({"/b"})),), "weigh", weight=100),
     Rule("more", (Condition("path", frozenset({"/more"})),), "block"),
 )

@@ -19,12 +19,13 @@ from guard.directives import (
     aitxt,
     content_signal,
     content_usage,
+    declare,
     render_file,
     render_headers,
     tdmrep,
     x_robots,
 )
-from guard.directives.robots import spell
+from guard.directives.paths import spell
 from guard.load import read_policy, shipped_catalogue
 from guard.model import Agent
 from guard.policy import Policy
@@ -80,7 +81,7 @@ POLICIES = {
 
 
 def robots(policy: Policy) -> str:
-    return render_file("/robots.txt", policy, AGENTS)
+    return render_file("/robots.txt", declare(policy, AGENTS))
 
 
 def specimens(policy: Policy) -> list[str]:
@@ -347,7 +348,12 @@ def test_the_published_cases_of_content_usage_are_read_as_they_should() -> None:
 def test_every_answer_states_what_is_stated_and_nothing_else(
     preferences: dict[str, str], headers: dict[str, str]
 ) -> None:
-    assert {name.decode(): value.decode() for name, value in render_headers(preferences)} == headers
+    stated = {name.decode(): value.decode() for name, value in render_headers(preferences)}
+    assert ("link" in stated) is bool(headers)  # where nothing is stated, no document tells of it
+    signal = stated.pop("content-signal", "")
+    assert content_signal.state(preferences) == signal
+    stated.pop("link", None)
+    assert stated == headers
 
 
 @given(PREFERENCES)
@@ -367,23 +373,23 @@ def with_preferences(preferences: dict[str, str]) -> Policy:
 
 
 def test_ai_txt_closes_addresses_without_an_ending_too() -> None:
-    lines = render_file("/ai.txt", with_preferences(NO_AI), AGENTS).splitlines()
+    lines = render_file("/ai.txt", declare(with_preferences(NO_AI), AGENTS)).splitlines()
     assert lines[1] == "User-Agent: *"
     assert {"Disallow: *.mp3", "Disallow: *.flac", "Disallow: *.txt", "Disallow: *.jpg"} <= set(lines)
     assert lines[-2:] == ["Disallow: /", "Disallow: *"]
     assert not any(line.startswith("Allow") for line in lines)
-    assert render_file("/ai.txt", with_preferences({"search": "allow"}), AGENTS).splitlines()[-1] == "Allow: /"
-    assert aitxt.render(with_preferences({}), AGENTS, ()).endswith("Allow: /\n")
+    assert render_file("/ai.txt", declare(with_preferences({"search": "allow"}), AGENTS)).splitlines()[-1] == "Allow: /"
+    assert aitxt.render(declare(with_preferences({}), AGENTS)).endswith("Allow: /\n")
 
 
 def test_tdmrep_is_an_array_of_numbers() -> None:
-    assert json.loads(render_file("/.well-known/tdmrep.json", with_preferences(NO_AI), AGENTS)) == [
+    assert json.loads(render_file("/.well-known/tdmrep.json", declare(with_preferences(NO_AI), AGENTS))) == [
         {"location": "/", "tdm-reservation": 1}
     ]
-    assert json.loads(render_file("/.well-known/tdmrep.json", with_preferences({"train-ai": "allow"}), AGENTS)) == [
-        {"location": "/", "tdm-reservation": 0}
-    ]
-    assert json.loads(render_file("/.well-known/tdmrep.json", with_preferences({}), AGENTS)) == []
+    assert json.loads(
+        render_file("/.well-known/tdmrep.json", declare(with_preferences({"train-ai": "allow"}), AGENTS))
+    ) == [{"location": "/", "tdm-reservation": 0}]
+    assert json.loads(render_file("/.well-known/tdmrep.json", declare(with_preferences({}), AGENTS))) == []
 
 
 def test_our_forms_are_those_that_the_readers_of_others_understand() -> None:
@@ -396,7 +402,7 @@ def test_our_forms_are_those_that_the_readers_of_others_understand() -> None:
     (meant,) = (case["parsed"] for case in signals if case["value"] == content_signal.state(NO_AI))
     assert (meant["search"], meant["ai-input"], meant["ai-train"]) == ("yes", "no", "no")
     spawning = json.loads((VECTORS / "ai_txt_examples.json").read_text())["spawning"]["all_out"]
-    ours_too = set(render_file("/ai.txt", with_preferences(NO_AI), AGENTS).splitlines())
+    ours_too = set(render_file("/ai.txt", declare(with_preferences(NO_AI), AGENTS)).splitlines())
     missing = {line for line in spawning.splitlines() if line.startswith("Disallow")} - ours_too
     assert missing <= {"Disallow: *.m3u8"}
 
@@ -422,7 +428,7 @@ def test_an_agents_networks_decide_what_the_real_one_is_told() -> None:
 def test_a_crawler_of_any_kind_finds_its_name_in_the_file() -> None:
     tool = Agent("Grabber", "Grabber", "Grabber", "", "tool", ("tool",), samples=("Grabber/1",))
     policy = policy_of("{name: no, when: {category: tool}, then: block}")
-    text = render_file("/robots.txt", policy, type(AGENTS)([tool]))
+    text = render_file("/robots.txt", declare(policy, type(AGENTS)([tool])))
     assert "User-agent: Grabber\n" in text
 
 
@@ -468,15 +474,15 @@ RESERVED = {
 def test_each_kind_of_content_says_its_own_word(path: str, stated: dict[str, str]) -> None:
     guard = Guard(KINDS)
     decision = guard.consider(Request("GET", path.encode(), b"", "192.0.2.1"))[1]
-    headers = {name.decode(): value.decode() for name, value in guard.headers_of(decision.route_class)}
-    assert headers == stated
+    headers = {name.decode(): value.decode() for name, value in guard.headers_of(decision)}
+    assert {name: value for name, value in headers.items() if name not in ("link", "content-signal")} == stated
 
 
 def test_robots_txt_says_by_path_what_differs() -> None:
     lines = robots(KINDS).splitlines()
     assert "Content-Usage: train-ai=y, search=y" in lines
     assert "Content-Usage: /media/ train-ai=n, ai-use=n, search=y" in lines
-    assert "Content-Usage: /hls/*.m3u8 train-ai=n, ai-use=n, search=y" in lines
+    assert "Content-Usage: /hls/ train-ai=n, ai-use=n, search=y" in lines  # and with it the manifests below
     assert "Content-Usage: /lyrics/ train-ai=y, search=n" in lines
     assert not [line for line in lines if line.startswith("Content-Usage: /img/")]  # says nothing else than all
 
@@ -486,7 +492,7 @@ def test_readers_that_know_no_paths_get_the_strictest_word_on_ai_and_may_still_s
 
 
 def test_tdmrep_reserves_the_audio_and_not_the_pages() -> None:
-    rules = json.loads(render_file("/.well-known/tdmrep.json", KINDS, AGENTS))
+    rules = json.loads(render_file("/.well-known/tdmrep.json", declare(KINDS, AGENTS)))
     assert {"location": "/media/", "tdm-reservation": 1} in rules
     assert rules[-1] == {"location": "/", "tdm-reservation": 0}
     lengths = [len(rule["location"]) for rule in rules]
@@ -494,7 +500,7 @@ def test_tdmrep_reserves_the_audio_and_not_the_pages() -> None:
 
 
 def test_ai_txt_closes_audio_files_and_leaves_pictures_open() -> None:
-    lines = render_file("/ai.txt", KINDS, AGENTS).splitlines()
+    lines = render_file("/ai.txt", declare(KINDS, AGENTS)).splitlines()
     assert "Disallow: *.mp3" in lines
     assert "Allow: *.jpg" in lines
     assert lines[-1] == "Disallow: *"  # a stream has no ending

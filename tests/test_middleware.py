@@ -43,7 +43,13 @@ rules:
 - {name: slow, when: {path: [/slow/**, /api/slow]}, then: throttle, limit: twice}
 - {name: seen, when: {path: /seen}, then: label}
 """
-STATED = {"content-usage": "train-ai=n, ai-use=n, search=y", "x-robots-tag": "noai, noimageai", "tdm-reservation": "1"}
+STATED = {
+    "content-usage": "train-ai=n, ai-use=n, search=y",
+    "content-signal": "search=yes, ai-input=no, ai-train=no",
+    "x-robots-tag": "noai, noimageai",
+    "tdm-reservation": "1",
+    "link": '</license.xml>; rel="license"; type="application/rsl+xml"',
+}
 GPTBOT = {"user-agent": "GPTBot/1.3"}
 NO_STORE = {"cache-control": "no-store", "cdn-cache-control": "no-store", "surrogate-control": "no-store"}
 
@@ -134,8 +140,11 @@ def test_what_passes_is_not_touched_otherwise() -> None:
 
 def test_the_applications_own_statement_is_combined_and_never_loosened() -> None:
     theirs = [(b"content-usage", b"search=n, other=y"), (b"x-robots-tag", b"noindex"), (b"tdm-reservation", b"1")]
+    theirs += [(b"content-signal", b"search=no, use=reference"), (b"link", b'</next>; rel="next"')]
     answer = ask(GuardMiddleware(answering(headers=theirs), a_guard()), "/x")
     assert answer.named("content-usage") == ["train-ai=n, ai-use=n, search=n, other=y"]
+    assert answer.named("content-signal") == ["search=no, ai-input=no, ai-train=no, use=reference"]
+    assert answer.named("link") == ['</next>; rel="next"', STATED["link"]]
     assert answer.named("x-robots-tag") == ["noindex", "noai, noimageai"]
     assert answer.named("tdm-reservation") == ["1"]
 
@@ -579,7 +588,7 @@ def test_the_file_is_followed_from_startup_to_shutdown_and_no_longer(tmp_path: P
             await send({"type": f"lifespan.{step}.complete"})
 
     (file := tmp_path / "policy.yaml").write_text(BASE % "enforce")
-    guarded = GuardMiddleware(app, Guard(load_policy(file)), reload=True)
+    guarded = GuardMiddleware(app, Guard(load_policy(file)), reload=True, join_robots=False)
     following: list[int] = []
     messages = iter(["lifespan.startup", "lifespan.shutdown"])
 

@@ -259,7 +259,7 @@ def test_deciding_is_the_first_final_enforced_match_or_the_default(
 
 def test_the_facts_are_a_fixed_list() -> None:
     who = ("agent", "operator", "purpose", "category", "identity")
-    assert (*who, "route", "path", "method", "network", "user_agent", "label") == FACTS
+    assert (*who, "route", "path", "method", "network", "user_agent", "label", "rights") == FACTS
 
 
 def test_tracing_agrees_with_deciding() -> None:

@@ -111,7 +111,7 @@ async def test_sigterm_lets_a_running_stream_end_and_exits_0(tmp_path: Path, pol
     async with Platform(script).running() as platform:
         upstream = f"http://127.0.0.1:{platform.port}"
         options = ["--workers", "2", "--store", store]
-        with sidecar(upstream, tmp_path, *options, policy=policy) as running:
+        with sidecar(upstream, tmp_path, "--ignore-robots", *options, policy=policy) as running:
             reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
             idle = await asyncio.open_connection("127.0.0.1", running.port)
             writer.write(get("/stream/1"))
@@ -180,7 +180,7 @@ async def test_when_the_client_goes_the_platform_is_told_within_a_second(tmp_pat
         await line.reader.read()
 
     async with Platform(script).running() as platform:
-        with sidecar(f"http://127.0.0.1:{platform.port}", tmp_path, policy=policy) as running:
+        with sidecar(f"http://127.0.0.1:{platform.port}", tmp_path, "--ignore-robots", policy=policy) as running:
             _, writer = await asyncio.open_connection("127.0.0.1", running.port)
             writer.write(get("/endless"))
             while not platform.opened:

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from guard.errors import RegisterError
+
 LASTING = ("serve", "demo", "replay")
 """Commands that go on for long: there the collector has work to do."""
 
@@ -42,6 +44,7 @@ COMMANDS: dict[str, Command] = {
     "render": Command("print a directive file or the headers of a policy", "render"),
     "policies": Command("list the policies that ship, or print one to start from", "policies"),
     "schema": Command("print the JSON Schema of policies, for editors", "schema"),
+    "rights": Command("what artists and labels have said of their works: import, set, show, export", "rights"),
     "robots": Command("turn a robots.txt into rules of a policy", "robots"),
     "demo": Command("run a small music platform with the guard in front", "demo"),
 }
@@ -81,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except RegisterError as error:  # whichever command it was that needed the rights of works
+        sys.stderr.write(f"guard: {error}\n")
+        return 1
     except OSError as error:
         if error.filename is not None or error.errno not in _CANNOT_WRITE:
             raise

@@ -6,8 +6,10 @@ import argparse
 import sys
 import time
 
+from guard.agreement import examine_rights
 from guard.cli.policies import as_row, count_rules, counted, find_policy, print_json
-from guard.errors import CatalogueError, PolicyError, Problem
+from guard.engine import Guard
+from guard.errors import CatalogueError, GuardError, PolicyError, Problem
 from guard.examples import try_examples
 from guard.lint import lint
 from guard.listeners import check_blocks
@@ -57,6 +59,11 @@ def examine(name: str, now_s: float) -> tuple[list[Problem], Policy | None]:
     found = [*policy.warnings, *lint(policy, catalogue, now_s)]
     for one in (policy, *policy.scopes):
         found += check_blocks(one, catalogue, now_s)
+        try:
+            found += examine_rights(Guard(one, clock=lambda: now_s).declaration)
+        except GuardError as error:  # a register with problems of its own
+            problems = getattr(error, "problems", ())
+            return [*found, *(problems or [Problem(one.file, 0, f"rights: {error}")])], policy
     found += [trial.problem for trial in try_examples(policy, now_s=now_s) if trial.fault]
     found.sort(key=lambda one: (one.file != policy.file, one.file, one.line))
     return list(dict.fromkeys(found)), policy

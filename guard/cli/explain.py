@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from typing import Any
 
 from guard.classify import name_browser
 from guard.cli.policies import open_console, print_json, read_moment, read_or_complain, wrong_usage
 from guard.compare import say_dates
-from guard.engine import Guard
+from guard.engine import Guard, Held, Layer
 from guard.errors import TargetError
 from guard.identify import read_address
 from guard.model import Browser, Decision, Limit, Request
 from guard.policy import Policy, Step
+from guard.rights import write_choice
 
 MANY = 30
 """With more rules than this, those that did not match are left out of the table (not out of --json)."""
@@ -76,9 +78,11 @@ def _read_request(policy: Policy, arguments: argparse.Namespace) -> Request:
             user_agents.append(value.strip())
         elif name.strip().lower() == policy.site.client_ip_header:
             forwarded.append(value.strip().encode())
-    target = arguments.path.partition("?")[0].encode("utf-8", "surrogateescape")
+    path, _, query = arguments.path.partition("?")
+    target = path.encode("utf-8", "surrogateescape")
     user_agent = "\n".join(user_agents).encode("utf-8", "surrogateescape")
-    return Request(arguments.method.upper(), target, user_agent, arguments.ip, tuple(forwarded))
+    asked = query.encode("utf-8", "surrogateescape")
+    return Request(arguments.method.upper(), target, user_agent, arguments.ip, tuple(forwarded), None, asked)
 
 
 def _is_named(policy: Policy, host: str) -> bool:
@@ -106,7 +110,10 @@ def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[
     shown = steps if everything or len(steps) <= MANY else [pair for pair in steps if pair[1].matched or pair[1].state]
     rules = [_describe(reading, step, decision) for reading, step in shown]
     policy = guard.policy
-    stated = guard.stated_at(request.target.decode("utf-8", "surrogateescape"))
+    held = guard.held_for(request)
+    work = held.work if held is not None else None
+    kind = (held.kind if held is not None else "") or policy.kind_of(decision.route_class)
+    stated = held.rights.stated(kind) if held is not None and work else policy.stated(decision.route_class)
     weight = sum(addend for _, addend in decision.weights)
     return {
         "policy": {
@@ -132,7 +139,12 @@ def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[
         "left_out": len(steps) - len(shown),
         "weights": [{"rule": name, "weight": addend} for name, addend in decision.weights],
         "weight": weight,
+        "work": str(work) if work else None,
+        "kind": kind,
+        "source": held.state if held is not None else None,
+        "layers": [_layer(layer) for layer in guard.layers(request)],
         "rights": dict(stated),
+        "standing": _standing(guard, held, kind, decision),
         "decision": {
             "action": decision.action,
             "rule": decision.rule,
@@ -143,8 +155,23 @@ def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[
             "observed": list(decision.observed),
         },
         "limit": _limit(decision.limit, policy, decision.route_class) if decision.limit else None,
-        "headers": {name.decode(): value.decode() for name, value in guard.headers_of(decision.route_class)},
+        "headers": {name.decode(): value.decode() for name, value in guard.headers_of(decision)},
     }
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    """What one layer says, in its own words."""
+    choice = layer.choice
+    said = write_choice(choice) if choice is not None else {}
+    return {"work": str(layer.work), "in_force": layer.in_force, "says": said}
+
+
+def _standing(guard: Guard, held: Held | None, kind: str, decision: Decision) -> str | None:
+    """How the agent stands to the work; None where the policy does not ask."""
+    if not guard.policy.asks_rights:
+        return None
+    rights = held.rights if held is not None else guard.policy.platform_rights
+    return rights.standing(kind, decision.agent, decision.identity)
 
 
 def _describe(reading: str, step: Step, decision: Decision) -> dict[str, Any]:
@@ -184,6 +211,25 @@ def _limit(limit: Limit, policy: Policy, route_class: str) -> dict[str, Any]:
     }
 
 
+def _layers(layers: list[dict[str, Any]]) -> Any:
+    """Each layer's word, the widest first."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="what the holders say, widest first", title_justify="left", expand=False)
+    for heading in ("layer", "says", "by, when, why"):
+        table.add_column(heading, overflow="fold")
+    for layer in layers:
+        says = dict(layer["says"])
+        told = [str(says.pop(key)) for key in ("by", "at", "reason") if key in says]
+        words = [f"{key}: {value}" for key, value in says.pop("preferences", {}).items()]
+        words += [f"{key}: {json.dumps(value) if key == 'licences' else value}" for key, value in says.items()]
+        if not layer["in_force"]:
+            words.append("(out of its dates)")
+        table.add_row(layer["work"], Text("\n".join(words) or "nothing"), Text("\n".join(told)))
+    return table
+
+
 def _print(explained: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -206,9 +252,16 @@ def _print(explained: dict[str, Any]) -> None:
     facts.add_row("identity", explained["identity"])
     facts.add_row("route", explained["route"])
     rights = ", ".join(f"{purpose}: {word}" for purpose, word in explained["rights"].items())
+    if explained["work"]:
+        away = "" if explained["source"] == "known" else f" (its register is {explained['source']})"
+        facts.add_row("work", Text(f"{explained['work']}{away}"))
     facts.add_row("rights", Text(rights or "nothing stated"))
+    if explained["standing"]:
+        facts.add_row("standing", Text(explained["standing"]))
     facts.add_row("read as", Text("\n".join(explained["readings"]) or "no safe reading"))
     console.print(facts)
+    if explained["layers"]:
+        console.print(_layers(explained["layers"]))
     table = Table(title="rules, in order", title_justify="left", expand=False)
     for heading in ("", "rule", "then", "why"):
         table.add_column(heading, overflow="fold")

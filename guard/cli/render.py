@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from urllib.parse import quote
 
 from guard.cli.policies import print_file, print_json, read_moment, read_or_complain, wrong_usage
-from guard.directives import FILES, render_file, render_headers
+from guard.directives import FILES, WORK_FILES
 from guard.engine import Guard
-from guard.load import shipped_catalogue
 
-_NAMES = {path.rsplit("/", 1)[-1]: path for path in FILES}
+_NAMES = {path.removeprefix("/").removeprefix(".well-known/"): path for path in FILES if path != "/.well-known/ai.txt"}
+_NAMES[".well-known/ai.txt"] = "/.well-known/ai.txt"  # another format than /ai.txt
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("policy", metavar="POLICY", help="a policy file, or the name of a shipped one")
     parser.add_argument("what", choices=[*_NAMES, "headers"], help="a directive file, or the headers on every answer")
     parser.add_argument("--path", default="/", metavar="P", help="for headers: whose answer")
+    parser.add_argument("--work", metavar="W", help="for license.xml and tdm-policy.json: of one work, like track:4711")
     parser.add_argument("--host", default="", metavar="H", help="whose, where a policy has several hosts")
     parser.add_argument("--at", metavar="DATE", help="the moment, for rules with dates (default: now)")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
@@ -37,17 +39,20 @@ def run(arguments: argparse.Namespace) -> int:
         at_s = read_moment(arguments.at)
     except ValueError as error:
         return wrong_usage("render", str(error), as_json=arguments.json)
-    guard = Guard(policy).for_host(arguments.host.encode("utf-8", "replace") or None)
+    if arguments.work and _NAMES.get(arguments.what) not in WORK_FILES:
+        return wrong_usage("render", f"--work: a work has no {arguments.what} of its own", as_json=arguments.json)
+    now_s = time.time() if at_s is None else at_s
+    guard = Guard(policy, clock=lambda: now_s).for_host(arguments.host.encode("utf-8", "replace") or None)
     if arguments.what == "headers":
-        stated = guard.stated_at(arguments.path)
-        headers = {name.decode(): value.decode() for name, value in render_headers(stated)}
+        headers = {name.decode(): value.decode() for name, value in guard.headers_at(arguments.path)}
         if arguments.json:
             print_json({"ok": True, "path": arguments.path, "headers": headers})
         else:
             sys.stdout.write("".join(f"{name}: {value}\n" for name, value in headers.items()))
         return 0
     path = _NAMES[arguments.what]
-    text = render_file(path, guard.policy.at(time.time() if at_s is None else at_s), shipped_catalogue())
+    query = f"work={quote(arguments.work)}".encode() if arguments.work else b""
+    text = guard.serve(path, query).body.decode()
     if arguments.json:
         print_json({"ok": True, "path": path, "text": text})
     else:

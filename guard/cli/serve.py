@@ -21,14 +21,17 @@ from pathlib import Path
 from guard.classify import warm
 from guard.cli.policies import counted, find_policy, print_problems
 from guard.engine import Guard
-from guard.errors import CatalogueError, PolicyError, Problem, StoreError
+from guard.errors import CatalogueError, GuardError, PolicyError, Problem, StoreError
+from guard.ledger.versions import Versions
 from guard.load import shipped_catalogue
 from guard.policy import Policy
 from guard.protocols import Recorder
 from guard.proxy.handover import Version
+from guard.proxy.robots import START_S, fetch_robots
 from guard.proxy.supervisor import Supervisor
-from guard.proxy.worker import Timeouts, Upstream, Worker
+from guard.proxy.worker import Timeouts, Upstream, Worker, platform_host
 from guard.records import json_lines
+from guard.sources import shipped_folder
 from guard.stores import open_store
 from guard.watch import PolicyFile, render
 
@@ -54,6 +57,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "of theirs claims goes to the first",
     )
     add("--no-reload", action="store_true", help="leave changed policy files alone until SIGHUP")
+    add(
+        "--terms",
+        metavar="FILE",
+        help="the record of the terms' versions (default: beside the policy file, as NAME.terms.jsonl)",
+    )
+    add("--ignore-robots", action="store_true", help="do not join the platform's own robots.txt to the one served")
     add("--listen", default="127.0.0.1:8080", metavar="H:P", help="address to answer on (default: 127.0.0.1:8080)")
     add(
         "--store",
@@ -71,6 +80,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--log", choices=("refusals", "all", "none"), default="refusals", help="decisions on stdout, one JSON line each"
     )
     add("--drain", type=float, default=120.0, metavar="S", help="seconds for running answers at SIGTERM (default: 120)")
+    add("--api", metavar="H:P", help="answer the rights API here, for a settings page; needs --api-tokens")
+    add("--api-tokens", metavar="FILE", help="who may use it: a line NAME: TOKEN for each (or GUARD_API_TOKENS)")
     add("--tls-cert", metavar="FILE", help="certificate chain (PEM), to answer https")
     add("--tls-key", metavar="FILE", help="its private key (PEM)")
 
@@ -87,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         policy = file.policy
         upstream = Upstream.parse(arguments.upstream)
         tls = _tls(arguments.tls_cert, arguments.tls_key)
+        api = _api(arguments.api, arguments.api_tokens, policy)
         sock = listen(arguments.listen)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"guard: {error}\n")
@@ -104,7 +116,18 @@ def run(arguments: argparse.Namespace) -> int:
         shipped_catalogue()
         warm()
         # Once for all workers, now and at every change.
-        version = Version(policy, render(policy))
+        if not arguments.ignore_robots:
+            file.foreign = fetch_robots(upstream, platform_host(policy, upstream), START_S) or b""
+        try:
+            file.record = _open_record(arguments.terms, policy)
+            now_s = file.wall()
+            if (why := file.record.too_soon(policy, shipped_catalogue(), now_s)) is not None:
+                sys.stderr.write(f"{policy.file}: {why}\nguard: refused to start\n")
+                return EX_CONFIG
+            version = Version(policy, render(policy, None, file.foreign, file.record, now_s))
+        except GuardError as error:
+            sys.stderr.write(f"guard: {error}\nguard: refused to start\n")
+            return EX_CONFIG
         host, port = sock.getsockname()[:2]
         sys.stderr.write(
             f"guard: {policy.site.name!r}, policy {', '.join(names)} (version {policy.version}, {policy.mode.value}), "
@@ -127,6 +150,7 @@ def run(arguments: argparse.Namespace) -> int:
             polling=not arguments.no_reload,
             say=_sayer(arguments.log),
             drain_s=arguments.drain,
+            beside=api,
         )
         return supervisor.serve()
 
@@ -159,11 +183,48 @@ def _work(
 
     store = open_store(store_url, workers=arguments.workers, secret=secret)
     guard = Guard(version.policy, store=store, record=_recorder(arguments.log), rendered=version.rendered)
-    worker = Worker(guard, upstream, Timeouts(drain_s=arguments.drain))
+    worker = Worker(guard, upstream, Timeouts(drain_s=arguments.drain), ask_robots=not arguments.ignore_robots)
     gc.collect()
     gc.freeze()  # what was loaded stays: no collector needs to look at it again
     gc.set_threshold(50_000, 20, 100)
     uvloop.run(worker.serve(sock, tls, feed=feed))
+
+
+def _open_record(named: str | None, policy: Policy) -> Versions:
+    """The record of terms: as named, else beside the policy's file; of a shipped policy it lasts as long as we do."""
+    if named is None:
+        beside = Path(policy.file)
+        if beside.resolve().is_relative_to(shipped_folder().resolve()) or not os.access(beside.parent, os.W_OK):
+            sys.stderr.write(
+                "guard: the versions of these terms are not kept beyond this run: name a file with --terms\n"
+            )
+            return Versions.open(None)
+        named = str(beside.with_suffix(".terms.jsonl"))
+    record = Versions.open(named)
+    for note in record.notes:
+        sys.stderr.write(f"guard: {named}: {note}\n")
+    return record
+
+
+def _api(address: str | None, tokens_file: str | None, policy: Policy) -> Callable[[], None] | None:
+    """What the process of the rights API does; None when none is wanted. Raises ValueError or OSError in words."""
+    if address is None:
+        if tokens_file is not None:
+            raise ValueError("--api-tokens needs --api: where is it to answer?")
+        return None
+    if policy.rights is None:
+        raise ValueError("--api: this policy keeps no rights of works: it needs a block 'rights'")
+    from guard.api import read_tokens, serve_api
+
+    said = os.environ.get("GUARD_API_TOKENS", "")
+    if tokens_file is None and not said:
+        raise ValueError("--api needs --api-tokens FILE: a line NAME: TOKEN for each who may use it")
+    try:
+        tokens = read_tokens(Path(tokens_file) if tokens_file is not None else said)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"--api-tokens {tokens_file or '(GUARD_API_TOKENS)'}: {error}") from None
+    source, platform, sock = policy.rights.source, policy.platform_choice, listen(address)
+    return lambda: serve_api(source, sock, tokens, platform=platform)
 
 
 def secret_of(policy: Policy) -> bytes:

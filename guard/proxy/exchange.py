@@ -23,6 +23,7 @@ from guard.proxy.heads import (
     hop_header,
     write_answer,
     write_reply,
+    write_statement,
 )
 from guard.replies import NO_STORE
 
@@ -77,7 +78,8 @@ class Exchange:
         if guard.record is not None:
             self.started_s = connection.worker.loop.time()
         forwarded = _forwarded(head, guard) if self.terms.foreign else head.forwarded
-        self.request = request = Request(head.method, head.target, head.user_agent, peer, forwarded)
+        query = head.query[1:] if guard.asks_query else b""
+        self.request = request = Request(head.method, head.target, head.user_agent, peer, forwarded, None, query)
         self.client, self.decision = client, decision = guard.consider(request)
         if decision.action == "allow":
             self._forward()
@@ -100,12 +102,12 @@ class Exchange:
     def _act(self, client: Client, decision: Decision) -> None:
         guard = self.guard
         self.decision_id = guard.new_id()
-        reply = guard.answer(decision, self.admission, self.head.accept, self.decision_id)
+        reply = guard.answer(decision, self.admission, self.head.accept, self.decision_id, self.head.query[1:])
         if reply is None:
             self._forward()
             return
         if reply.status == 200:
-            reply = _directive(reply, self.head, self.guard.headers_of("directive"))
+            reply = _directive(reply, self.head, self.guard.headers_of(decision))
         self._reply(reply, keep_alive=decision.action != "reject")
 
     def _reply(self, reply: Reply, keep_alive: bool) -> None:
@@ -218,6 +220,8 @@ class Exchange:
         if head.status == 101 and not request.websocket:
             self.failed("101 without being asked", untouched=False)
             return
+        if self.guard.work_header and self._named(head, whole):
+            return
         self.answering = True
         self.status = head.status
         framing = head.framing
@@ -230,7 +234,8 @@ class Exchange:
             framing = UNTIL_CLOSE if request.version_10 else CHUNKED
             keep_alive = keep_alive and not request.version_10
         self.framing = framing
-        statement = self.terms.statements[self.decision.route_class]
+        said = self.guard.said_of(self.decision)
+        statement = said.wire or write_statement(said)
         if not keep_alive:
             connection.last_answer()
         data = write_answer(head, framing, not keep_alive, request.version_10, statement)
@@ -258,6 +263,24 @@ class Exchange:
             self.tunnel = True
             if self._waiting and self.upstream is not None:
                 self._flush(self.upstream)
+
+    def _named(self, head: ResponseHead, whole: bool) -> bool:
+        """The platform may have named the answer's work. True when that is refused, and the answer is ours."""
+        value = head.take(self.guard.work_header)
+        if value is None:
+            return False
+        self.decision = decision = self.guard.named(self.request, self.decision, value)
+        if decision.action != "block":
+            return False
+        self.decision_id = self.decision_id or self.guard.new_id()
+        reply = self.guard.answer(decision, self.admission, self.head.accept, self.decision_id)
+        if reply is None:
+            return False
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None and not whole:
+            upstream.detach()
+        self._reply(reply, keep_alive=True)
+        return True
 
     def received(self, data: bytes) -> None:
         connection = self.connection
@@ -292,7 +315,7 @@ class Exchange:
             self.connection.break_off(self)
             return
         _log.warning("upstream: %s", why)
-        self._reply(_gateway_error(status, self.guard.headers_of(self.decision.route_class)), keep_alive=False)
+        self._reply(_gateway_error(status, self.guard.headers_of(self.decision)), keep_alive=False)
 
     def hold(self) -> None:
         self.blocked = True

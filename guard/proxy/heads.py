@@ -14,11 +14,11 @@ import re
 
 import httptools
 
-from guard.directives import content_usage
+from guard.directives import content_signal, content_usage
 from guard.hosts import is_host
 from guard.identify import TrustedHops
 from guard.memo import Memo
-from guard.model import Headers, Reply
+from guard.model import Headers, Reply, Said
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_TARGET_BYTES = 8 * 1024
@@ -396,7 +396,7 @@ class ResponseHead:
     `written` keeps what was last made of it for a client that stays, with the statement it was made with.
     """
 
-    __slots__ = ("body_bytes", "framing", "keep_alive", "raw", "special", "status", "written")
+    __slots__ = ("body_bytes", "framing", "keep_alive", "raw", "special", "status", "taken", "written")
 
     def __init__(self, status: int, raw: bytes, special: list[Special], keep_alive: bool, head_only: bool) -> None:
         """`head_only`: the answer to HEAD, which ends with its head. Raises ValueError on doubtful framing."""
@@ -410,6 +410,7 @@ class ResponseHead:
                 self.special = [*special, *_nominated(raw, special)]
                 break
         self.written: tuple[Statement, bytes] | None = None
+        self.taken: tuple[bytes, bytes] | None = None
         framing, self.body_bytes = UNTIL_CLOSE, 0
         for kind, _, value in special:
             if kind == _LENGTH:
@@ -425,6 +426,27 @@ class ResponseHead:
         self.framing = framing
         self.keep_alive = keep_alive and framing != UNTIL_CLOSE
 
+    def take(self, name: bytes) -> bytes | None:
+        """The values of a field (name in lower case), which is cut out of the head; None when it was not there.
+
+        Heads of the same bytes are one object: what was taken once is remembered.
+        """
+        if self.taken is not None and self.taken[0] == name:
+            return self.taken[1]
+        if b"\r\n%b:" % name not in self.raw.lower():
+            return None
+        kept, values = [], []
+        for line in self.raw[:-4].split(b"\r\n"):
+            field, colon, value = line.partition(b":")
+            if colon and field.lower() == name:
+                values.append(value.strip(b" \t"))
+            else:
+                kept.append(line)
+        self.raw = b"\r\n".join(kept) + b"\r\n\r\n"
+        self.written = None
+        self.taken = (name, b",".join(values))
+        return self.taken[1]
+
 
 _USUAL_CONNECTION = frozenset((b"keep-alive", b"close"))
 
@@ -438,7 +460,7 @@ def _nominated(raw: bytes, special: list[Special]) -> list[Special]:
     return [(_HOP, name, b"") for name in names]
 
 
-_KEPT, _HOP, _LENGTH, _CODING, _STATED, _USAGE = range(6)
+_KEPT, _HOP, _LENGTH, _CODING, _STATED, _USAGE, _SIGNAL, _REPLACED = range(8)
 """Kinds of answer fields: pass on, leave behind, the two that frame, and those that our statements replace."""
 
 _NO_LENGTH = frozenset((*range(100, 200), 204))
@@ -452,7 +474,9 @@ _KIND_OF = {
     b"content-length": _LENGTH,
     b"transfer-encoding": _CODING,
     b"tdm-reservation": _STATED,
+    b"tdm-policy": _REPLACED,
     b"content-usage": _USAGE,
+    b"content-signal": _SIGNAL,
 }
 plain: set[bytes] = set()
 """Spellings of field names that are known to go on as they are; bounded."""
@@ -469,12 +493,19 @@ def field_kind(name: bytes) -> int:
 class Statement:
     """The directive fields, ready to be written on every answer."""
 
-    __slots__ = ("block", "replaced", "usage")
+    __slots__ = ("block", "replaced", "signal", "usage")
 
     def __init__(self, headers: Headers) -> None:
         self.block = b"".join([b"%b: %b\r\n" % header for header in headers])
         self.usage = next((value.decode() for name, value in headers if name == b"content-usage"), "")
+        self.signal = next((value.decode() for name, value in headers if name == b"content-signal"), "")
         self.replaced = frozenset(kind for name, _ in headers if (kind := _KIND_OF.get(name, _KEPT)) != _KEPT)
+
+
+def write_statement(said: Said) -> Statement:
+    """What is said, as the sidecar writes it; kept with it."""
+    statement = said.wire = Statement(said.headers)
+    return statement
 
 
 def write_answer(head: ResponseHead, framing: int, closing: bool, version_10: bool, statement: Statement) -> bytes:
@@ -496,6 +527,7 @@ def _write_answer(head: ResponseHead, framing: int, closing: bool, version_10: b
     block = statement.block
     if head.special:
         theirs: list[str] = []
+        signals: list[str] = []
         reserved = False
         for kind, name, value in head.special:
             if kind == _LENGTH:
@@ -505,12 +537,17 @@ def _write_answer(head: ResponseHead, framing: int, closing: bool, version_10: b
                 continue
             elif kind == _USAGE:
                 theirs.append(value.decode("latin-1"))
+            elif kind == _SIGNAL:
+                signals.append(value.decode("latin-1"))
             elif kind == _STATED:
                 reserved = reserved or value == b"1"
             raw = _cut_line(raw, name)
         if theirs:
             combined = content_usage.combine(statement.usage, theirs).encode("latin-1")
             block = block.replace(statement.usage.encode(), combined, 1)
+        if signals:
+            combined = content_signal.combine(statement.signal, signals).encode("latin-1")
+            block = block.replace(b"content-signal: " + statement.signal.encode(), b"content-signal: " + combined, 1)
         if reserved:  # a reservation that came with the work is never loosened
             block = block.replace(b"tdm-reservation: 0", b"tdm-reservation: 1", 1)
     if not raw.startswith(b"HTTP/1.1"):

@@ -49,12 +49,16 @@ class Supervisor:
         polling: bool = True,
         say: Callable[[dict[str, object]], None] = lambda line: None,
         drain_s: float = 120.0,
+        beside: Callable[[], None] | None = None,
     ) -> None:
         """`run(n, version, feed)` is worker n's whole life, in its own process; it ends on SIGTERM.
 
         It begins with `version` and takes later ones from `feed`. They come from `file`: by themselves when `polling`,
-        and at SIGHUP. `say` is told what becomes of them, as plain values.
+        and at SIGHUP. `say` is told what becomes of them, as plain values. `beside` is the whole life of one more
+        process that answers something else, and ends on SIGTERM, too.
         """
+        self.beside = beside
+        self._beside_pid = 0
         self.run = run
         self.workers = workers
         self.version = version
@@ -75,11 +79,13 @@ class Supervisor:
         """Keep the workers running until SIGTERM or SIGINT. The exit code: 0, or 1 when they would not live."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)  # taken one by one below, so none is missed
         _allow_many_files()
+        if self.beside is not None:
+            self._start_beside(self.beside)
         for slot in range(self.workers):
             self._start(slot)
         deadline_s = float("inf")
         code = 0
-        while self._pids:
+        while self._pids or self._beside_pid:
             arrived = signal.sigtimedwait(_AWAITED, self._patience_s())
             if arrived is not None and arrived.si_signo in (signal.SIGTERM, signal.SIGINT) and not self._stopping:
                 self._stopping = True
@@ -156,10 +162,18 @@ class Supervisor:
 
     def _reap(self) -> bool:
         """Take note of the dead and replace them. False when there is no point in going on."""
-        while self._pids:
+        while self._pids or self._beside_pid:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
+            if pid == self._beside_pid:
+                self._beside_pid = 0
+                if not self._stopping and self.beside is not None:
+                    _log.warning("the process beside the workers ended with status %d; starting another", status)
+                    if self._hopeless():
+                        return False
+                    self._start_beside(self.beside)
+                continue
             slot = self._pids.pop(pid, None)
             if slot is None:
                 if self._reading is not None and self._reading.pid == pid:
@@ -175,14 +189,25 @@ class Supervisor:
         return True
 
     def _start(self, slot: int) -> None:
-        parent = os.getpid()
         line = Line(self.version.policy.version)
+
+        def work() -> None:
+            version, self.file = self.version, None
+            self.run(slot, version, line.keep_theirs())
+
+        self._pids[self._fork(work)] = slot
+        self._lines[slot] = line
+        line.keep_ours()
+
+    def _start_beside(self, work: Callable[[], None]) -> None:
+        self._beside_pid = self._fork(work)
+
+    def _fork(self, work: Callable[[], None]) -> int:
+        """A child that does `work` and ends; its process id. It holds nothing of the others, and dies with us."""
+        parent = os.getpid()
         pid = os.fork()
         if pid:
-            self._pids[pid] = slot
-            self._lines[slot] = line
-            line.keep_ours()
-            return
+            return pid
         code = 1
         try:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # reading the policy anew is the supervisor's work
@@ -194,8 +219,7 @@ class Supervisor:
                 other.close()
             if self._reading is not None:
                 self._reading.close()
-            version, self.file = self.version, None
-            self.run(slot, version, line.keep_theirs())
+            work()
             code = 0
         except BaseException:  # noqa: BLE001  # a forked child must never return into its parent's stack
             traceback.print_exc()
@@ -206,7 +230,7 @@ class Supervisor:
             os._exit(code)
 
     def _signal(self, number: int) -> None:
-        for pid in self._pids:
+        for pid in (*self._pids, *([self._beside_pid] if self._beside_pid else [])):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 

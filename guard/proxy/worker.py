@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import signal
 import socket
 import ssl
@@ -19,10 +20,11 @@ from urllib.parse import urlsplit
 from guard.engine import Guard
 from guard.identify import read_address
 from guard.memo import Memo
-from guard.model import Headers, RouteClass
+from guard.policy import Policy
 from guard.proxy.client import ClientConnection
 from guard.proxy.handover import Inbox, unpack
 from guard.proxy.heads import HeadReader, RequestHead, Statement, hop_header
+from guard.proxy.robots import AGAIN_S, RETRY_S, fetch_robots
 from guard.proxy.upstream import Pool, connector
 from guard.watch import carry_on, succeed
 
@@ -56,6 +58,12 @@ class Upstream:
         return cls(parts.hostname, parts.port or (443 if tls else 80), "", tls)
 
 
+def platform_host(policy: Policy, upstream: Upstream) -> str:
+    """The Host by which the platform is asked for its own files: the policy's first, else the upstream's name."""
+    named = policy.hosts[0].removeprefix("*.") if policy.hosts else upstream.host
+    return named or "localhost"
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """All in seconds."""
@@ -68,35 +76,20 @@ class Timeouts:
     drain_s: float = 120.0  # for running answers when the worker stops
 
 
-class Statements(dict[RouteClass, Statement]):
-    """What goes on the answers of each route class; equal words are one object, so that heads can be kept with it."""
-
-    def __init__(self, guard: Guard) -> None:
-        super().__init__()
-        self._headers_of = guard.headers_of
-        self._made: dict[Headers, Statement] = {}
-
-    def __missing__(self, route_class: RouteClass) -> Statement:
-        headers = self._headers_of(route_class)
-        statement = self[route_class] = self._made.setdefault(headers, Statement(headers))
-        return statement
-
-
 class Terms:
-    """One version of the policy as exchanges meet it: its guard, and its statements ready to be written.
+    """One version of the policy as exchanges meet it: its guard, and those of hosts that have their own.
 
     An exchange keeps the terms under which it was read to its end, so each answer belongs to one version alone. Where
     hosts have policies of their own, each has its own terms; `foreign` are those of hosts whose hops write another
     header than is read of every head.
     """
 
-    __slots__ = ("_others", "foreign", "guard", "several", "statements")
+    __slots__ = ("_others", "foreign", "guard", "several")
 
     def __init__(self, guard: Guard, header: bytes) -> None:
         self.guard = guard
         self.several = guard.several
         self.foreign = hop_header(guard.trusted) != header
-        self.statements = Statements(guard)
         self._others: dict[Guard, Terms] = {}
 
     def for_host(self, host: bytes) -> Terms:
@@ -118,8 +111,11 @@ class Worker:
         upstream: Upstream,
         timeouts: Timeouts | None = None,
         high_water_bytes: int = 256 * 1024,
+        ask_robots: bool = False,
     ) -> None:
+        """`ask_robots`: the platform's own robots.txt is joined to ours."""
         self.upstream = upstream
+        self.ask_robots = ask_robots
         self.connections: set[ClientConnection] = set()
         self.swapped_total = 0
         self.failed_total = 0
@@ -194,6 +190,8 @@ class Worker:
                 finally:
                     sys.setswitchinterval(interval_s)
                 self.swap(guard)
+                await guard.open_rights()
+                guard.join_robots(guard.foreign)
                 inbox.took(guard.policy.version)
         finally:
             self._building = None
@@ -230,7 +228,7 @@ class Worker:
         context = ssl.create_default_context() if self.upstream.tls else None
         up = self.upstream
         self.pool = Pool(connector(loop, up.host, up.port, up.path, context), high_water_bytes=self.high_water_bytes)
-        await self.guard.store.open()
+        await self.guard.open()
         if stop is None:
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -239,11 +237,24 @@ class Worker:
         _notice_the_dead(sock)
         if feed is not None:
             self.follow(feed)
+        asking = asyncio.ensure_future(self._ask_robots()) if self.ask_robots else None
         server = await loop.create_server(lambda: ClientConnection(self), sock=sock, ssl=tls, backlog=2048)
         try:
             await stop.wait()
         finally:
+            if asking is not None:
+                asking.cancel()
             await self._drain(server)
+
+    async def _ask_robots(self) -> None:
+        """Ask the platform for its own robots.txt, now and then; each worker does, none waits for another."""
+        while True:
+            host = platform_host(self.guard.policy, self.upstream)
+            found = await asyncio.to_thread(fetch_robots, self.upstream, host)
+            if found is not None:
+                self.guard.join_robots(found)
+            pause_s = RETRY_S if found is None else AGAIN_S
+            await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  # so that not all ask at once
 
     def _tick(self) -> None:
         self._timer = self.loop.call_later(TICK_S, self._tick)  # first: the clock goes on whatever happens below
@@ -271,7 +282,7 @@ class Worker:
         self._timer.cancel()
         self.pool.close()
         with contextlib.suppress(OSError):
-            await self.guard.store.close()
+            await self.guard.close()
 
 
 def _next_guard(guard: Guard, payload: bytes) -> Guard:

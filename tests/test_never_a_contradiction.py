@@ -1,0 +1,250 @@
+"""What is published and what is enforced agree, for every agent, every kind of address and every work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import http_sf
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guard import Guard, Request, load_policy, shipped_policy
+from guard.classify import Catalogue
+from guard.directives import content_signal, content_usage, rsl, tdmrep, wellknown_ai
+from guard.directives.declaration import FILE_PATHS
+from guard.load import read_policy, shipped_catalogue
+from guard.model import KINDS, Agent, Mode
+from guard.policy import Policy
+from guard.registers.plain import MemoryRegister
+from guard.rights import AIPREF, PURPOSES, STRICT_KINDS, WORDS, Choice, Licence, Work
+from guard.robotstxt import read_robots
+
+from .processes import CHROME
+
+CATALOGUE = shipped_catalogue()
+HOME = "203.0.113.7"
+"""Where the agents with published networks come from."""
+
+NETWORKS = "published_networks: {GPTBot: [203.0.113.0/24], Googlebot: [203.0.113.0/24]}"
+ROUTES = """
+routes:
+  - {class: directive, paths: [/robots.txt, /.well-known/security.txt]}
+  - {class: media, paths: ["/media/**", "/stems/**", "/rest/stream*"]}
+  - {class: artwork, paths: [/img/**]}
+  - {class: api, paths: [/api/**]}
+rights:
+  source: never-opened.sqlite
+  works:
+    - {path: "/track/{track}"}
+    - {path: "/media/{track}.mp3"}
+    - {path: "/stems/{track}/**", kind: stems}
+    - {path: "/api/tracks/{track}"}
+    - {path: "/img/{release}.png"}
+    - {path: "/artist/{artist}/**"}
+    - {path: "/rest/stream*", query: id, layer: track}
+"""
+
+
+def policy_of(preferences: str, more: str = "") -> Policy:
+    return read_policy(
+        f"version: 1\nsite: {{name: x, url: 'https://x.example', {NETWORKS}}}\ndefault: allow\n"
+        f"preferences: {preferences}\n{more}{ROUTES}"
+    )
+
+
+POLICIES = {
+    "closed": policy_of("{train-ai: disallow, ai-use: disallow, search: allow}"),
+    "open": policy_of("{train-ai: allow, ai-use: allow, search: allow}"),
+    "silent": policy_of("{}"),
+    "by kinds": policy_of("{train-ai: disallow, search: allow, audio: {ai-use: disallow}, artwork: {train-ai: allow}}"),
+    "with rules of its own": policy_of(
+        "{train-ai: disallow, ai-use: allow, search: allow}",
+        "rules: [{name: no agents on the API, when: {category: ai-agent, route: api}, then: block},"
+        " {name: no archives, when: {purpose: archive}, then: block}]\n",
+    ),
+}
+
+
+def kinds_of_agents() -> list[Agent]:
+    """One of every sort that a rule or a holder could tell apart, and those with networks of their own."""
+    found: dict[object, Agent] = {}
+    for agent in CATALOGUE.agents:
+        if agent.robots_token and agent.samples:
+            found.setdefault((agent.category, agent.purposes), agent)
+    named = [CATALOGUE.by_name[name] for name in ("gptbot", "googlebot", "ccbot", "chatgpt-user")]
+    return list({agent.name: agent for agent in (*named, *found.values())}.values())
+
+
+EVERY_SORT = kinds_of_agents()
+assert len(EVERY_SORT) >= 20
+FIRST = EVERY_SORT[:4]
+LISTENERS = [agent for agent in CATALOGUE.agents if agent.category in ("player", "device", "feed") and agent.samples]
+FEW = Catalogue([*EVERY_SORT, *LISTENERS])
+"""The catalogue without those that are dealt with like one of these: files are made anew for each example."""
+AGENTS = st.lists(st.sampled_from(EVERY_SORT[4:]), min_size=3, max_size=3, unique=True).map(
+    lambda some: [*FIRST, *some]
+)
+
+WORKS = {
+    Work("track", "11"): (Work("release", "10"), Work("artist", "100")),
+    Work("track", "12"): (Work("release", "10"), Work("artist", "100"), Work("artist", "AC/DC")),
+    Work("track", "a b&c"): (Work("artist", "AC/DC"),),
+    Work("release", "10"): (Work("artist", "100"), Work("label", "Loud")),
+    Work("artist", "100"): (),
+    Work("artist", "AC/DC"): (),
+    Work("label", "Loud"): (),
+}
+PREFERENCES = st.dictionaries(
+    st.sampled_from(["", *KINDS]),
+    st.dictionaries(st.sampled_from(PURPOSES), st.sampled_from(WORDS), min_size=1, max_size=3),
+    max_size=3,
+)
+LICENCES = st.none() | st.lists(
+    st.sampled_from(
+        [Licence("operator:openai", ("train-ai",)), Licence("agent:gptbot"), Licence("agent:ccbot", proof="claim")]
+    ),
+    max_size=2,
+    unique=True,
+).map(tuple)
+CHOICES = st.dictionaries(st.sampled_from(list(WORKS)), st.builds(Choice, PREFERENCES, LICENCES), max_size=5)
+
+
+def guard_of(policy: Policy, choices: dict[Work, Choice]) -> Guard:
+    entries = {work: (choices.get(work), parents) for work, parents in WORKS.items()}
+    return Guard(policy, catalogue=FEW, rights=MemoryRegister(entries))
+
+
+def addresses(policy: Policy) -> dict[str, Work | None]:
+    """An address of every kind for every work, and some of none; each with the work that it is of."""
+    found: dict[str, Work | None] = {"/": None, "/about": None, "/media/other": None, "/api/x": None}
+    for work in WORKS:
+        for path, address, _ in policy.work_paths.places(work):
+            found[address.replace("streamx", "stream")] = work
+            assert path.narrowest == work.layer
+    return found
+
+
+def asked(address: str, agent: Agent) -> Request:
+    path, _, query = address.partition("?")
+    return Request("GET", path.encode(), agent.samples[0].encode(), HOME, query=query.encode())
+
+
+def by_the_standard(field: str) -> dict[str, str]:
+    """A Content-Usage field as another reader of structured fields has it."""
+    parsed = http_sf.parse(field.encode(), tltype="dictionary")
+    return {key: str(value[0]) for key, value in parsed.items()}  # type: ignore[union-attr, index]
+
+
+def opens(choices: dict[Work, Choice]) -> bool:
+    """Does a holder open anything, or license it? Works below that no file names are then open on their own answers."""
+    loosening = ("open", "allow")
+    words = [
+        (kind, word) for one in choices.values() for kind, said in one.preferences.items() for word in said.values()
+    ]
+    opened = any(word == "open" or (kind in STRICT_KINDS and word in loosening) for kind, word in words)
+    return opened or any(one.licences for one in choices.values())
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(list(POLICIES)), CHOICES, AGENTS)
+def test_what_is_published_and_what_is_enforced_agree(
+    name: str, choices: dict[Work, Choice], agents: list[Agent]
+) -> None:
+    policy = POLICIES[name]
+    guard = guard_of(policy, choices)
+    texts = {path: reply.body.decode() for path, reply in guard.files.items()}
+    robots = read_robots(texts["/robots.txt"])
+    reservations = tdmrep.read(texts["/.well-known/tdmrep.json"])
+    licences = rsl.read(texts["/license.xml"])
+    for address, work in addresses(policy).items():
+        named = work is None or work in choices
+        headers = dict(guard.headers_of(guard.decide(asked(address, CATALOGUE.by_name["gptbot"]))))
+        usage = by_the_standard(headers.get(b"content-usage", b"").decode()) if b"content-usage" in headers else {}
+        signal = content_signal.read(headers.get(b"content-signal", b"").decode())
+        # All headers of one answer say one thing.
+        assert {
+            purpose: signal.get(key)
+            for purpose, key in (("train-ai", "ai-train"), ("ai-use", "ai-input"), ("search", "search"))
+        } == {purpose: {"y": "yes", "n": "no"}.get(usage.get(purpose, "")) for purpose in AIPREF}
+        assert (b"x-robots-tag" in headers) is (usage.get("train-ai") == "n")
+        reserved = {"n"} & {usage.get("train-ai"), usage.get("ai-use")}
+        stated = usage.keys() & {"train-ai", "ai-use"}
+        assert headers.get(b"tdm-reservation") == (b"1" if reserved else (b"0" if stated else None))
+        for agent in agents:
+            decision = guard.decide(asked(address, agent))
+            refused = decision.action == "block"
+            # Who is refused for a work is refused for what its answers state, and the other way round.
+            rights = guard.hold(asked(address, agent)).rights
+            kind = guard.hold(asked(address, agent)).kind or policy.kind_of(decision.route_class)
+            standing = rights.standing(kind, agent, decision.identity)
+            assert (decision.rule == "rights") is (standing == "reserved"), (address, agent.name)
+            if named:
+                crawlable, told = content_usage.evaluate(robots, agent.robots_token, address)
+                assert crawlable is not refused, (address, agent.name, decision.rule)
+                if crawlable:
+                    assert told == usage, (address, agent.name)
+            elif not opens(choices):
+                # What files cannot name is refused at least as much as they say: enforcement is only ever stricter.
+                assert refused or robots.allowed(agent.robots_token, address), (address, agent.name)
+        if named:
+            for longest in (False, True):
+                told = tdmrep.evaluate(reservations, address, longest=longest)
+                expected = headers.get(b"tdm-reservation")
+                assert told.reservation == (None if expected is None else int(expected)), (address, longest)
+            for purpose, token in (("train-ai", "ai-train"), ("ai-use", "ai-input"), ("search", "search")):
+                word = {"y": "permitted", "n": "prohibited"}.get(usage.get(purpose, ""), "unlicensed")
+                assert rsl.evaluate(licences, address, token) == word, (address, purpose)
+    assert wellknown_ai.read_text(texts["/.well-known/ai.txt"]) == wellknown_ai.read_json(texts["/.well-known/ai.json"])
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(list(POLICIES)), CHOICES)
+def test_nobody_who_listens_is_touched_by_any_choice(name: str, choices: dict[Work, Choice]) -> None:
+    guard = guard_of(POLICIES[name], choices)
+    assert len(LISTENERS) > 100
+    for address in addresses(guard.policy):
+        path, _, query = address.partition("?")
+        for user_agent in (CHROME, "", *(agent.samples[0] for agent in LISTENERS[::17])):
+            request = Request("GET", path.encode(), user_agent.encode(), "192.0.2.1", query=query.encode())
+            assert guard.decide(request).action == "allow", (address, user_agent)
+
+
+@settings(max_examples=20)
+@given(CHOICES)
+def test_directive_files_are_served_to_everybody_whatever_is_said(choices: dict[Work, Choice]) -> None:
+    guard = guard_of(POLICIES["closed"], choices)
+    for agent in EVERY_SORT:
+        for path in guard.files:
+            assert path in FILE_PATHS
+            assert guard.decide(asked(path, agent)).action == "serve"
+        assert guard.decide(asked("/.well-known/security.txt", agent)).action == "allow"
+
+
+@settings(max_examples=20)
+@given(CHOICES)
+def test_what_only_observes_says_the_same_and_refuses_nobody(choices: dict[Work, Choice]) -> None:
+    policy = POLICIES["closed"]
+    assert policy.rights is not None
+    watching = replace(policy, rights=replace(policy.rights, mode=Mode.OBSERVE))
+    strict, lax = guard_of(policy, choices), guard_of(watching, choices)
+    for address in addresses(policy):
+        for agent in EVERY_SORT:
+            one, other = strict.decide(asked(address, agent)), lax.decide(asked(address, agent))
+            assert strict.headers_of(one) == lax.headers_of(other)
+            assert other.action != "block"
+            assert (one.rule == "rights") is ("rights" in other.observed)
+
+
+@pytest.mark.parametrize("name", ["no-ai", "strict", "licensed", "artists-choice", "soundcloud-like"])
+def test_shipped_policies_say_what_they_do(name: str) -> None:
+    guard = Guard(load_policy(shipped_policy(name)))
+    robots = read_robots(guard.files["/robots.txt"].body)
+    for agent in EVERY_SORT:
+        if agent.name.lower() in guard.policy.site.published_networks:
+            continue
+        for address in ("/track/4711", "/track/4712", "/media/4713.mp3", "/artist/48", "/"):
+            refused = guard.decide(asked(address, agent)).action == "block"
+            allowed = robots.allowed(agent.robots_token, address)
+            assert not (refused and allowed and address == "/"), (agent.name, address)
+            assert refused or allowed or address == "/artist/48", (agent.name, address)
