@@ -12,15 +12,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from guard.cli.policies import find_policy, open_console, read_or_complain
+from guard.cli.policies import find_policy, open_console, print_json, read_or_complain
 from guard.policy import Policy
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from guard.demo.cast import Visit, Visitor
+    from guard.demo.choices import Sight, Stage
 
 POLICY = "no-ai"
 READY_S = 30.0
@@ -35,7 +38,7 @@ READY_S = 30.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "examples:\n  guard demo\n  guard demo --once\n  guard demo --once --json\n"
+        "examples:\n  guard demo\n  guard demo --once\n  guard demo --once --json\n  guard demo --choices\n"
         "  guard demo --platform --listen 127.0.0.1:4533\n\n"
         "Everything listens on 127.0.0.1 only. Needs the demo extra: pip install 'noai-guard[demo]'\n"
         "exit codes: 0 every decision was as the policy's own examples say, 1 one was not, 2 could not start"
@@ -46,6 +49,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--platform", action="store_true", help="only the platform, at --listen, for a guard of your own in front"
+    )
+    parser.add_argument(
+        "--choices",
+        action="store_true",
+        help="two artists turn switches through the API: what every surface says before and after, on four workers",
     )
     parser.add_argument("--json", action="store_true", help="the outcome as one JSON object instead of tables")
 
@@ -100,6 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
                 return _stay_alone(stack, arguments.listen, environment)
             platform_port = free_port()
             stack.enter_context(_platform(platform_port, environment))
+            if arguments.choices:
+                return _play_choices(stack, platform_port, arguments)
             guard, host, port = stack.enter_context(_guard(platform_port, arguments.listen))
         except (OSError, RuntimeError) as error:
             sys.stderr.write(f"guard demo: {error}\n")
@@ -111,6 +121,73 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.once:
             _stay(host, port)
         return 0 if good else 1
+
+
+def _play_choices(stack: ExitStack, platform_port: int, arguments: argparse.Namespace) -> int:
+    """Two switches, and what became of them. 0 when every worker obeyed both in time."""
+    from guard.demo import choices
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="guard-demo-")))
+    host, _, asked = arguments.listen.rpartition(":")
+    if host not in ("127.0.0.1", "localhost") or not asked.isdigit():
+        raise OSError(f"'{arguments.listen}': the guard of this demo listens on 127.0.0.1:PORT only")
+    stage = choices.set_stage(folder, int(asked) or free_port(), free_port())
+    stack.enter_context(guard_with_choices(stage, platform_port))
+    quiet = arguments.json
+
+    def tell(line: str) -> None:
+        if not quiet:
+            sys.stderr.write(f"{line}\n")
+
+    sights = choices.play(stage, tell)
+    history = {str(work): choices.tell_history(stage, work) for work in choices.works_of()}
+    good = all(sight.good for sight in sights)
+    if quiet:
+        rows = [{**sight._asdict(), "good": sight.good} for sight in sights]
+        print_json({"ok": good, "workers": choices.WORKERS, "sights": rows, "history": history})
+    else:
+        _print_choices(sights, history, choices.WORKERS)
+    if not arguments.once:
+        console = _console()
+        console.print(f"\nThe guard stays up: http://127.0.0.1:{stage.port}/ai-policy   (stop with Ctrl-C)")
+        console.print(f"  guard rights history {stage.register} track:{choices.choose_tracks()[0]}", markup=False)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+    return 0 if good else 1
+
+
+@contextlib.contextmanager
+def guard_with_choices(stage: Stage, platform_port: int) -> Iterator[subprocess.Popen[str]]:
+    """`guard serve` with four workers and the rights API, until the block ends."""
+    from guard.demo.choices import WORKERS
+
+    command = [sys.executable, "-m", "guard", "serve", "--upstream", f"http://127.0.0.1:{platform_port}"]
+    command += ["--policy", str(stage.policy), "--listen", f"127.0.0.1:{stage.port}", "--workers", str(WORKERS)]
+    command += ["--api", f"127.0.0.1:{stage.api_port}", "--api-tokens", str(stage.tokens), "--log", "none"]
+    with _running(command, dict(os.environ), stderr=subprocess.PIPE) as process:
+        _await_port(process, "127.0.0.1", stage.port, "the guard")
+        _await_port(process, "127.0.0.1", stage.api_port, "the rights API")
+        yield process
+
+
+def _print_choices(sights: list[Sight], history: dict[str, list[str]], workers: int) -> None:
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console()
+    table = Table(box=SIMPLE, padding=0, title=f"{workers} workers, before and after", title_justify="left")
+    for heading in ("surface", "before", "after", "seen on all workers"):
+        table.add_column(heading, overflow="fold")
+    for sight in sights:
+        took = f"{sight.took_s:.2f} s" if sight.took_s is not None else f"NEVER (expected {sight.expected})"
+        style = "green" if sight.good else "bold red"
+        table.add_row(Text(sight.surface), Text(sight.before), Text(sight.after), Text(took, style=style))
+    console.print(table)
+    for work, lines in history.items():
+        console.print(Text(f"history of {work}"))
+        for line in lines:
+            console.print(Text(f"  {line}"))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

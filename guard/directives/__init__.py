@@ -63,6 +63,7 @@ FILES: dict[str, tuple[str, Callable[[Declaration], str]]] = {
 WORK_FILES: dict[str, Callable[[Declaration, Work, Rights], str]] = {
     "/license.xml": rsl.render_work,
     "/.well-known/tdm-policy.json": tdmrep.render_policy,
+    page.PAGE: page.render_work,
 }
 """Documents that a single work has for itself: at `PATH?work=LAYER:ID`."""
 

@@ -14,10 +14,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
 from math import inf
 from typing import Any
+from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from guard.directives.declaration import Declaration
@@ -41,11 +43,13 @@ from guard.directives.words import (
     say_purpose,
     say_treatment,
     say_works,
+    stated_of,
     terms_of,
     upcoming,
     write_terms,
 )
 from guard.moments import write_moment
+from guard.rights import Rights, Work
 
 PAGE, JSON, FEED = "/ai-policy", "/ai-policy.json", "/ai-policy/feed.xml"
 MAX_SHOWN = 100
@@ -183,6 +187,58 @@ def render_page(declaration: Declaration, versions: Sequence[Version], now_s: fl
         *_log(terms, versions, now_s),
         "</main>",
         "<footer><p>Times are in UTC.</p></footer>",
+        "</body>",
+        "</html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def render_work(declaration: Declaration, work: Work, rights: Rights) -> str:
+    """The page of one work: what its holders allow, in the same words. Who holds a licence is not told."""
+    policy = declaration.policy
+    general = terms_of(policy, declaration.catalogue, declaration.at_s)
+    terms = replace(
+        general,
+        stated=stated_of(policy, rights),
+        contact=rights.contact or general.contact,
+        licence=rights.licence_url or general.licence,
+    )
+    name, title = _text(policy.site.name), _text(f"{work.layer} {work.id}")
+    leads = [say_purpose(terms, purpose, of=f"this {work.layer}") for purpose in ("train-ai", "ai-use")]
+    if rights.licences:
+        count = len(rights.licences)
+        leads.append(f"{count} licence{'' if count == 1 else 's'} for it {'has' if count == 1 else 'have'} been given.")
+    address = quote(str(work), safe="")
+    parts = [
+        "<!doctype html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>AI policy · {title} · {name}</title>",
+        f'<meta name="description" content="{_text(" ".join(leads))}">',
+        f"<style>{STYLE}</style>",
+        "</head>",
+        "<body>",
+        "<header>",
+        f'<p class="label">{name}</p>',
+        f"<h1>{_capital(title)}</h1>",
+        *(f'<p class="lead">{_text(lead)}</p>' for lead in leads),
+        f'<p class="status">What holds for this {work.layer} alone. '
+        f'<a href="{PAGE}">What holds for all works here</a></p>',
+        "</header>",
+        "<main>",
+        *_purposes(terms),
+        *_reach(terms),
+        '<section aria-labelledby="machines">',
+        '<h2 id="machines">The same for machines</h2>',
+        '<ul class="files">',
+        f'<li><a href="/license.xml?work={address}">license.xml</a><span class="soft">RSL 1.0</span></li>',
+        f'<li><a href="/.well-known/tdm-policy.json?work={address}">tdm-policy.json</a>'
+        '<span class="soft">TDMRep, ODRL</span></li>',
+        "</ul>",
+        "</section>",
+        "</main>",
         "</body>",
         "</html>",
     ]

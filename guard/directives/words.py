@@ -20,7 +20,7 @@ from guard.conditions import Evidence
 from guard.model import CATEGORIES, KINDS, UNKNOWN_AGENT, Agent, Identity, Mode
 from guard.moments import write_moment
 from guard.policy import Policy, decide
-from guard.rights import AIPREF, EVERY_KIND, PURPOSES, STRICT_KINDS, WITHIN
+from guard.rights import AIPREF, EVERY_KIND, PURPOSES, STRICT_KINDS, WITHIN, Rights
 
 DAY_S = 86_400.0
 MAX_COMING = 24
@@ -172,7 +172,12 @@ def coming(policy: Policy, catalogue: Catalogue, now_s: float) -> tuple[Coming, 
 
 
 def _stated(policy: Policy) -> Stated:
-    resolved = policy.platform_rights.preferences
+    return stated_of(policy, policy.platform_rights)
+
+
+def stated_of(policy: Policy, rights: Rights) -> Stated:
+    """What holds for a work with these rights, for the kinds of content that the policy's site carries."""
+    resolved = rights.preferences
     kinds = [kind for kind in EVERY_KIND if _carried(policy, kind)]
     said: list[tuple[str, tuple[tuple[str, str], ...]]] = []
     for kind in kinds:
@@ -454,15 +459,16 @@ def say(terms: Terms) -> list[str]:
     return said
 
 
-def say_purpose(terms: Terms, purpose: str) -> str:
-    """One sentence about one purpose; kinds for which it is otherwise are named in it."""
+def say_purpose(terms: Terms, purpose: str, of: str = "") -> str:
+    """One sentence about one purpose; kinds for which it is otherwise are named in it. `of`: of what it is said, when
+    it is not of everything."""
     word = terms.word("", purpose)
     others: dict[str, list[str]] = {}
     for kind in terms.kinds():
         if terms.word(kind, purpose) != word:
             others.setdefault(VERDICTS[terms.word(kind, purpose)], []).append(_kind(kind))
     allowed, refused, unsaid = _ABOUT[purpose]
-    what = "anything here" if word == "disallow" and not others else "what is here"
+    what = of or ("anything here" if word == "disallow" and not others else "what is here")
     if not word:
         sentence = f"Nothing is said about {unsaid.format(what)}"
     else:
