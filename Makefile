@@ -29,7 +29,7 @@ tools:
 	@sh tests/tools.sh chromium:chromium curl:curl openssl:openssl redis-server:redis-server nginx:nginx-light
 
 demo: $(STAMP)
-	$(BIN)/guard demo $(if $(ONCE),--once)
+	$(BIN)/guard demo $(if $(ONCE),--once) $(if $(CHOICES),--choices)
 
 test: $(STAMP) tools
 	$(BIN)/python -m pytest $(ARGS)

@@ -175,6 +175,20 @@ def test_a_register_that_goes_away_leaves_the_last_word_and_then_the_stricter_on
             assert eventually(lambda: get(guard.port, opened, GPTBOT, **{"X-Forwarded-For": choices.HOME})[0] == 200)
 
 
+def test_a_settings_page_may_begin_with_nothing(tmp_path: Path) -> None:
+    stage = choices.set_stage(tmp_path, free_port(), free_port())
+    stage.register.unlink()
+    with platform(tmp_path) as upstream, guard_with_choices(stage, upstream.port):
+        choices.put(stage, Work("artist", "AC/DC"), {"preferences": {"train-ai": "open", "ai-use": "open"}})
+        assert eventually(lambda: choices.ask(stage, "/artist/AC%2FDC", GPTBOT, choices.HOME)[0] in (200, 404))
+        assert choices.ask(stage, "/artist/AC%2FD", GPTBOT, choices.HOME)[0] == 403
+        listed = read_robots(choices.ask(stage, "/robots.txt")[2])
+        assert eventually(
+            lambda: read_robots(choices.ask(stage, "/robots.txt")[2]).allowed("GPTBot", "/artist/AC%2FDC")
+        )
+        assert not listed.allowed("GPTBot", "/artist/AC%2FD")
+
+
 # -- what the platform itself says ---------------------------------------------------------------------------
 
 

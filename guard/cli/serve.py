@@ -31,6 +31,8 @@ from guard.proxy.robots import START_S, fetch_robots
 from guard.proxy.supervisor import Supervisor
 from guard.proxy.worker import Timeouts, Upstream, Worker, platform_host
 from guard.records import json_lines
+from guard.registers import open_register
+from guard.registers.sqlite import SqliteRegister
 from guard.sources import shipped_folder
 from guard.stores import open_store
 from guard.watch import PolicyFile, render
@@ -100,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         tls = _tls(arguments.tls_cert, arguments.tls_key)
         api = _api(arguments.api, arguments.api_tokens, policy)
         sock = listen(arguments.listen)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, GuardError) as error:
         sys.stderr.write(f"guard: {error}\n")
         return 2
     if arguments.workers < 1:
@@ -224,6 +226,9 @@ def _api(address: str | None, tokens_file: str | None, policy: Policy) -> Callab
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"--api-tokens {tokens_file or '(GUARD_API_TOKENS)'}: {error}") from None
     source, platform, sock = policy.rights.source, policy.platform_choice, listen(address)
+    register = open_register(source)
+    if isinstance(register, SqliteRegister):
+        register.create()  # where a settings page is about to write, nobody has said anything yet
     return lambda: serve_api(source, sock, tokens, platform=platform)
 
 

@@ -222,6 +222,19 @@ class SqliteRegister:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
+    def create(self) -> None:
+        """Make an empty register where there is no file yet. Raises RegisterError."""
+        with telling(self.path):
+            if self.path.exists():
+                return
+            connection, _ = open_to_write(self.path)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                prepare(connection, self.path)
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+
     def put(self, change: Change, parents: tuple[Work, ...] | None = None) -> None:
         try:
             work = check_work(*change.work)

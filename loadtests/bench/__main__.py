@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadtests.bench import machine, parties, rules, tables, traffic
+from loadtests.bench import machine, parties, rights, rules, tables, traffic
 from loadtests.bench.parties import Party, Place
 from loadtests.bench.processes import BenchError, Server, cores
 from loadtests.bench.wrk import Round, Store, drive, together
@@ -28,9 +28,10 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m loadtests.bench",
         description="Measure the guard next to bare applications and to its peers, interleaved, on this machine.",
         epilog="examples:\n"
-        "  python -m loadtests.bench                                     everything, about 8 minutes\n"
+        "  python -m loadtests.bench                                     everything, about 11 minutes\n"
         "  python -m loadtests.bench --only sidecar --rounds 3           about 2 minutes\n"
         "  python -m loadtests.bench --only rules                        about half a minute\n"
+        "  python -m loadtests.bench --only rights                       about 3 minutes, 1 GB of disk\n"
         "  python -m loadtests.bench --markdown bench.md --json bench.json --strict\n\n"
         "exit codes: 0 measured (bars passed or, without --strict, not), 1 a party failed or a bar was missed\n"
         "with --strict, 2 something is missing or wrong usage",
@@ -39,7 +40,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--rounds", type=int, default=5, metavar="N", help="interleaved rounds (default: 5)")
     add("--seconds", type=int, default=2, metavar="S", help="seconds of load for each party and round (default: 2)")
-    add("--only", choices=("middleware", "sidecar", "rules"), help="one of the three tables")
+    add("--only", choices=("middleware", "sidecar", "rules", "rights"), help="one of the four tables")
     add("--json", type=Path, metavar="FILE", help="also write every round there")
     add("--markdown", type=Path, metavar="FILE", help="also write the tables there")
     add("--nice", type=int, default=0, metavar="N", help="niceness of all processes; below 0 needs root (default: 0)")
@@ -208,7 +209,7 @@ def _method(arguments: argparse.Namespace) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = read_arguments(argv)
-    which = [arguments.only] if arguments.only else ["middleware", "sidecar", "rules"]
+    which = [arguments.only] if arguments.only else ["middleware", "sidecar", "rules", "rights"]
     missing = parties.find_missing(which, arguments.peers_python)
     if missing:
         sys.stderr.write("bench: this is missing:\n" + "".join(f"  - {thing}\n" for thing in missing))
@@ -248,6 +249,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sections.append(rules.section(costs))
                 data["rules"] = [cost._asdict() for cost in costs]
                 data["explain_s"] = explained[0]
+            if "rights" in which:
+                run.say("rights: registers of up to 10 million tracks")
+                asked = rights.measure(run.rounds, run.say)
+                bars += rights.bars(asked)
+                sections.append(rights.section(asked))
+                data["rights"] = [cost._asdict() for cost in asked]
             run.say("done")
     except BenchError as error:
         sys.stderr.write(f"bench: {error}\n")

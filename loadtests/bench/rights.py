@@ -19,6 +19,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from guard.engine import Guard
+from guard.load import read_policy
+from guard.model import Request
 from guard.registers.rows import Row
 from guard.registers.sqlite import SqliteRegister
 from guard.registers.swap import ImportReport, import_works
@@ -28,13 +31,27 @@ from loadtests.bench.tables import Bar, Cells, Section
 SIZES = (1_000, 1_000_000, 10_000_000)
 TURN = 200
 _STEP = 7
+_CHROME = (
+    b"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/157.0.0.0 Safari/537.36"
+)
+_POLICY = """version: 1
+site: {{name: bench, url: "https://music.example"}}
+default: allow
+preferences: {{train-ai: disallow, ai-use: disallow, search: allow}}
+routes: [{{class: media, paths: [/media/**]}}]
+rights:
+  source: {path}
+  works: [{{path: "/media/{{track}}.mp3"}}, {{path: "/track/{{track}}"}}, {{path: "/artist/{{artist}}/**"}}]
+"""
 _OPTED_OUT = Choice({"": {"train-ai": "disallow", "ai-use": "disallow"}})
 
 
 class Cost(NamedTuple):
     """One size. Import: seconds, rows a second, bytes for a work. Asking, in microseconds: from SQLite and from memory.
 
-    Ratios are to the smallest register that has works (of memory: to one without).
+    Ratios are to the smallest register that has works (of memory: to one without). `answer`: deciding a request for a
+    work that is often asked for and finding the header lines of its answer, by the whole guard; ratio to a register
+    without works. `robots_kib` and `render_s`: robots.txt as it is served, and the seconds that all files take.
     """
 
     tracks: int
@@ -49,6 +66,10 @@ class Cost(NamedTuple):
     memo_us: float
     memo_p99_us: float
     memo_ratio: float
+    answer_us: float
+    answer_ratio: float
+    robots_kib: float
+    render_s: float
 
 
 def make_rows(tracks: int) -> Iterator[Row]:
@@ -91,7 +112,18 @@ class _Asked:
         self.tracks = tracks
         self.sqlite: list[list[int]] = []
         self.memo: list[list[int]] = []
+        self.answers: list[list[int]] = []
         self._random = random.Random(tracks)
+        policy = read_policy(_POLICY.format(path=path))
+        self.guard = Guard(policy, beside=lambda job: None)
+        began = time.perf_counter()
+        files = self.guard.files
+        self.render_s = time.perf_counter() - began
+        self.robots_kib = len(files["/robots.txt"].body) / 1024
+        popular = [_STEP * self._random.randrange(max(1, tracks)) for _ in range(TURN)]
+        self._popular = [Request("GET", b"/media/%d.mp3" % number, _CHROME, "192.0.2.1") for number in popular]
+        for request in self._popular:
+            self.guard.headers_of(self.guard.decide(request))
 
     def turn(self) -> None:
         """A turn of questions never asked before, and then of the same ones, which are remembered."""
@@ -104,6 +136,18 @@ class _Asked:
         register._answers._old.clear()
         self.sqlite.append(_time(register, asked))
         self.memo.append(_time(register, asked))
+        self.answers.append(_time_answers(self.guard, self._popular))
+
+
+def _time_answers(guard: Guard, requests: list[Request]) -> list[int]:
+    taken: list[int] = []
+    clock = time.perf_counter_ns
+    for request in requests:
+        began = clock()
+        headers = guard.headers_of(guard.decide(request))
+        taken.append(clock() - began)
+        assert headers
+    return taken
 
 
 def _time(register: SqliteRegister, questions: list[tuple[Work, ...]]) -> list[int]:
@@ -161,6 +205,10 @@ def _cost(one: _Asked, asked: list[_Asked], report: ImportReport) -> Cost:
         ratio(one.sqlite, smallest.sqlite),
         *_figures(one.memo),
         ratio(one.memo, asked[0].memo),
+        _figures(one.answers)[0],
+        ratio(one.answers, asked[0].answers),
+        one.robots_kib,
+        one.render_s,
     )
 
 
@@ -173,6 +221,7 @@ def _figures(turns: list[list[int]]) -> tuple[float, float]:
 def section(costs: list[Cost]) -> Section:
     head: Cells = ("tracks", "", "works", "choices", "import s", "rows/s", "bytes/work")
     head += ("find, SQLite us", "p99", "ratio", "find, memory us", "p99", "ratio")
+    head += ("decide and headers us", "ratio", "robots.txt KiB", "all files s")
     body: list[Cells] = [
         (
             f"{cost.tracks:,}",
@@ -188,6 +237,10 @@ def section(costs: list[Cost]) -> Section:
             f"{cost.memo_us:.2f}",
             f"{cost.memo_p99_us:.2f}",
             f"{cost.memo_ratio:.2f}",
+            f"{cost.answer_us:.2f}",
+            f"{cost.answer_ratio:.2f}",
+            f"{cost.robots_kib:.0f}",
+            f"{cost.render_s:.2f}",
         )
         for cost in costs
     ]
@@ -209,6 +262,18 @@ def bars(costs: list[Cost]) -> list[Bar]:
             "<= 5 us",
             f"{most.memo_us:.2f} us",
             most.memo_us <= 5,
+        ),
+        Bar(
+            f"deciding and stating, {tracks}, of a register without works",
+            "<= 1.10",
+            f"{max(cost.answer_ratio for cost in costs):.2f}",
+            all(cost.answer_ratio <= 1.10 for cost in costs),
+        ),
+        Bar(
+            f"robots.txt, {tracks}",
+            "<= 500 KiB",
+            f"{max(cost.robots_kib for cost in costs):.0f} KiB",
+            all(cost.robots_kib <= 500 for cost in costs),
         ),
         Bar(
             f"import, {tracks}",
