@@ -426,9 +426,15 @@ class Guard:
         await self.open_rights()
 
     async def open_rights(self) -> None:
-        """Get the sources of rights ready; what was rendered by another process may be older than what they say."""
-        for feed in self.feeds.values():
-            await feed.open()
+        """Get the sources of rights ready, and let go of those that an older policy had; what was rendered by another
+        process may be older than what they say."""
+        used = [guard.feed for guard in (self, *self.scopes)]
+        for location, feed in list(self.feeds.items()):
+            if feed in used:
+                await feed.open()
+            else:
+                del self.feeds[location]
+                await feed.close()
         for guard in (self, *self.scopes):
             if guard.feed is not None and guard._files is not None:
                 guard._outdated = True

@@ -83,7 +83,7 @@ NOTHING_LISTED = Listed((), 0)
 class RightsSource(Protocol):
     """Knows what the holders of works have said.
 
-    Contract (tests/test_registers.py runs it over every source):
+    Contract (tests/test_registers.py and tests/test_registers_remote.py hold every source to it):
 
     - `find` never raises and never waits: a source that has to ask somebody answers from what it remembers, asks
       beside the request, and says "stale" or "away" meanwhile;

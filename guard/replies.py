@@ -25,6 +25,16 @@ NO_STORE: Headers = (
 _HTML_ROUTES = frozenset(("page", "search"))
 _PROBLEMS = "https://iana.org/assignments/http-problem-types#"
 
+RATE = {
+    "state field": "ratelimit",
+    "policy field": "ratelimit-policy",
+    "remaining": "r",
+    "reset": "t",
+    "quota": "q",
+    "window": "w",
+}
+"""The names of draft-ietf-httpapi-ratelimit-headers-10. They still move, so they stand here and nowhere else."""
+
 _TITLES = {
     400: "This request could not be read",
     403: "This request was not allowed",
@@ -66,10 +76,12 @@ def rate_headers(limit: Limit, admission: Admission) -> Headers:
     wait_s = max(1, math.ceil(admission.retry_after_s))
     window_s = max(1, math.ceil(limit.burst * limit.emission_s))
     name = limit.name.replace("\\", "").replace('"', "")
+    state = f'"{name}";{RATE["remaining"]}={admission.remaining};{RATE["reset"]}={wait_s}'
+    policy = f'"{name}";{RATE["quota"]}={limit.burst};{RATE["window"]}={window_s}'
     return (
         (b"retry-after", b"%d" % wait_s),
-        (b"ratelimit", f'"{name}";r={admission.remaining};t={wait_s}'.encode("ascii", "replace")),
-        (b"ratelimit-policy", f'"{name}";q={limit.burst};w={window_s}'.encode("ascii", "replace")),
+        (RATE["state field"].encode(), state.encode("ascii", "replace")),
+        (RATE["policy field"].encode(), policy.encode("ascii", "replace")),
     )
 
 

@@ -38,6 +38,8 @@ from guard.stores import open_store
 from guard.watch import PolicyFile, render
 
 EX_CONFIG = 78
+_TURNS_S = 0.0005
+"""So long a request waits at most for a thread that makes directive files anew."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -189,6 +191,7 @@ def _work(
     gc.collect()
     gc.freeze()  # what was loaded stays: no collector needs to look at it again
     gc.set_threshold(50_000, 20, 100)
+    sys.setswitchinterval(_TURNS_S)
     uvloop.run(worker.serve(sock, tls, feed=feed))
 
 
