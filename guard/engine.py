@@ -348,7 +348,7 @@ class Guard:
         now_s = self.clock()
         listed = self.feed.source.listed(MAX_NAMED) if self.feed is not None else NOTHING_LISTED
         declaration = self.declare(listed, now_s)
-        texts = render_texts(declaration)
+        texts, declaration = render_texts(declaration)
         if checked and (wrong := read_back(declaration, texts, refuser(declaration))):
             raise PolicyError(tuple(wrong))
         if self.foreign:

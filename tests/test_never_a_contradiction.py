@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import http_sf
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guard import Guard, Request, load_policy, shipped_policy
+from guard import Guard, PolicyError, Request, load_policy, shipped_policy
 from guard.classify import Catalogue
 from guard.directives import content_signal, content_usage, rsl, tdmrep, wellknown_ai
 from guard.directives.declaration import FILE_PATHS
@@ -248,3 +249,35 @@ def test_shipped_policies_say_what_they_do(name: str) -> None:
             allowed = robots.allowed(agent.robots_token, address)
             assert not (refused and allowed and address == "/"), (agent.name, address)
             assert refused or allowed or address == "/artist/48", (agent.name, address)
+
+
+def test_a_file_that_is_full_names_the_newest_works_and_counts_the_others() -> None:
+    """Five thousand artists reserve: robots.txt stays below 500 KiB, and the page counts what it names."""
+    entries: dict[Work, tuple[Choice | None, tuple[Work, ...]]] = {
+        Work("artist", f"artist-{number:04}"): (
+            Choice({"": {"train-ai": "disallow"}}, at_s=float(number)),
+            (),
+        )
+        for number in range(5_000)
+    }
+    guard = Guard(POLICIES["open"], catalogue=FEW, rights=MemoryRegister(entries))
+    text = guard.files["/robots.txt"].body.decode()
+    assert len(text) < 500 * 1024
+    named = {line.split("/")[2].rstrip("$?") for line in text.splitlines() if line.startswith("Disallow: /artist/")}
+    told = json.loads(guard.files["/ai-policy.json"].body)["works"]
+    assert told == {"total": 5_000, "named_in_robots_txt": len(named)}
+    assert 500 < len(named) < 5_000
+    assert "artist-4999" in named and "artist-0000" not in named
+    assert f"# {5_000 - len(named)} more works have words of their own" in text
+    robots = read_robots(text)
+    assert not robots.allowed("GPTBot", "/artist/artist-4999/x")
+    unnamed = guard.decide(asked("/artist/artist-0000/x", CATALOGUE.by_name["gptbot"]))
+    assert unnamed.action == "block"
+    assert dict(guard.headers_of(unnamed))[b"content-usage"] == b"train-ai=n, ai-use=y, search=y"
+
+
+def test_a_policy_whose_files_say_something_else_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One word turned round in one writer, and nothing of it is ever served."""
+    monkeypatch.setattr(tdmrep, "state", lambda preferences: "0")
+    with pytest.raises(PolicyError, match="tdm-reservation says 0"):
+        _ = Guard(POLICIES["closed"], catalogue=FEW, rights=MemoryRegister({})).files

@@ -100,9 +100,13 @@ def render_file(name: str, declaration: Declaration) -> str:
     return FILES[name][1](declaration)
 
 
-def render_texts(declaration: Declaration) -> dict[str, str]:
-    """Every directive file as text, by its path; robots.txt without the platform's own."""
-    return {path: render(declaration) for path, (_, render) in FILES.items()}
+def render_texts(declaration: Declaration) -> tuple[dict[str, str], Declaration]:
+    """Every directive file as text, by its path (robots.txt without the platform's own), and the declaration with as
+    many works `named` as robots.txt had room for."""
+    text, named = robots.written(declaration)
+    declaration = dataclasses.replace(declaration, named=named)
+    texts = {path: render(declaration) for path, (_, render) in FILES.items() if path != "/robots.txt"}
+    return {"/robots.txt": text, **texts}, declaration
 
 
 def join_robots(text: str, declaration: Declaration, foreign: bytes) -> merge.Merged:

@@ -34,6 +34,11 @@ MAX_BYTES = 480 * 1024
 
 def render(declaration: Declaration) -> str:
     """The whole file, LF line ends, ASCII."""
+    return written(declaration)[0]
+
+
+def written(declaration: Declaration) -> tuple[str, int]:
+    """The whole file, and how many works it had room to name."""
     policy = declaration.policy
     atlas = _Atlas(declaration)
     head = _head(declaration)
@@ -59,7 +64,7 @@ def render(declaration: Declaration) -> str:
     out = list(head)
     for group in groups:
         out += ["", *group.names, *group.lines]
-    return "\n".join([*out, *tail]) + "\n"
+    return "\n".join([*out, *tail]) + "\n", named
 
 
 def group_lines(policy: Policy) -> tuple[str, ...]:

@@ -74,11 +74,14 @@ def written(declaration: Declaration) -> tuple[str, int]:
         rights = scope.place.rights if scope.place is not None else None
         closing = _copyright(declaration) if rights is None else ""
         texts[id(scope)] = _content(scope.pattern, scope.preferences, contact, rights, closing)
-    frame = len(_document([], "0" * 60))
+    frame = len(_document([], _note(len(found) + declaration.left_out)))  # the longest that it can be
     chosen, left_out = tdmrep.fit(found, lambda scope: len(texts[id(scope)].encode()) + 1, MAX_BYTES - frame)
     others = len(left_out) + declaration.left_out
-    note = f"{others} more works have words of their own: their answers link to them." if others else ""
-    return _document([texts[id(scope)] for scope in chosen], note), len(left_out)
+    return _document([texts[id(scope)] for scope in chosen], _note(others) if others else ""), len(left_out)
+
+
+def _note(works: int) -> str:
+    return f"{works} more works have words of their own: their answers link to them."
 
 
 def render_work(declaration: Declaration, work: Work, rights: Rights) -> str:
