@@ -22,6 +22,7 @@ from guard.rights import Work
 from guard.robotstxt import read_robots
 
 from .processes import eventually, free_port, get, platform, sidecar
+from .servers import server
 
 GPTBOT = "GPTBot/1.3"
 
@@ -187,6 +188,32 @@ def test_a_settings_page_may_begin_with_nothing(tmp_path: Path) -> None:
             lambda: read_robots(choices.ask(stage, "/robots.txt")[2]).allowed("GPTBot", "/artist/AC%2FDC")
         )
         assert not listed.allowed("GPTBot", "/artist/AC%2FD")
+
+
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+def test_a_fleet_shares_a_register_and_people_can_ask_it_too(kind: str, tmp_path: Path) -> None:
+    def guard_says(*words: str) -> str:
+        command = [sys.executable, "-m", "guard", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+
+    with server(kind) as shared:
+        policy = tmp_path / "policy.yaml"
+        policy.write_text(
+            "version: 1\nsite: {name: Fleet}\ndefault: allow\npreferences: {train-ai: disallow, ai-use: disallow}\n"
+            f"rights: {{source: '{shared.url}', works: [{{path: '/track/{{track}}'}}]}}\n"
+        )
+        guard_says("rights", "set", shared.url, "track:77", "--train-ai", "open", "--ai-use", "open", "--by", "me")
+        told = json.loads(guard_says("explain", str(policy), "--path", "/track/77", "--ua", "GPTBot/1.0", "--json"))
+        assert (told["source"], told["standing"], told["decision"]["action"]) == ("known", "open", "allow")
+        with sidecar("http://127.0.0.1:9", tmp_path, "--ignore-robots", policy=policy) as one:
+            assert eventually(lambda: get(one.port, "/track/77", GPTBOT)[0] == 502)  # let in, and nobody is there
+            assert eventually(lambda: read_robots(get(one.port, "/robots.txt")[2]).allowed("GPTBot", "/track/77"))
+            guard_says("rights", "set", shared.url, "track:77", "--no-ai", "--reason", "another mind")
+            assert eventually(lambda: get(one.port, "/track/77", GPTBOT)[0] == 403, 3.0)
+            shared.kill()
+            assert get(one.port, "/track/77", GPTBOT)[0] == 403  # its last word goes on
+            assert get(one.port, "/track/78", GPTBOT)[0] == 403  # and of others the stricter one holds
+            assert get(one.port, "/track/78")[0] == 502  # who listens hears nothing of it
 
 
 # -- what the platform itself says ---------------------------------------------------------------------------

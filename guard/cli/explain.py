@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import time
 from typing import Any
@@ -16,6 +17,9 @@ from guard.identify import read_address
 from guard.model import Browser, Decision, Limit, Request
 from guard.policy import Policy, Step
 from guard.rights import write_choice
+
+ANSWER_S = 2.0
+"""So long a register over a network is waited for."""
 
 MANY = 30
 """With more rules than this, those that did not match are left out of the table (not out of --json)."""
@@ -53,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         return wrong_usage("explain", str(error), as_json=arguments.json)
     now_s = time.time() if at_s is None else at_s
     guard = Guard(policy, clock=lambda: now_s).for_host(arguments.host.encode("utf-8", "replace") or None)
-    explained = explain(guard, request, everything=arguments.json or arguments.all)
+    explained = asyncio.run(_explain_in_time(guard, request, everything=arguments.json or arguments.all))
     explained["policy"]["file"] = arguments.policy
     explained["host"] = {"asked": arguments.host, "named": _is_named(policy, arguments.host)}
     if arguments.json:
@@ -61,6 +65,22 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print(explained)
     return 0
+
+
+async def _explain_in_time(guard: Guard, request: Request, *, everything: bool) -> dict[str, Any]:
+    """As `explain`, once a register that has to be asked over a network has answered, or was given the time to."""
+    held = guard.held_for(request)
+    if held is None or held.state == "known":
+        return explain(guard, request, everything=everything)
+    await guard.open_rights()
+    try:
+        give_up_s = time.monotonic() + ANSWER_S
+        while guard.hold(request).state != "known" and time.monotonic() < give_up_s:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # a first answer tells nobody that it has come
+        return explain(guard, request, everything=everything)
+    finally:
+        for feed in guard.feeds.values():
+            await feed.close()
 
 
 def _read_request(policy: Policy, arguments: argparse.Namespace) -> Request:
