@@ -175,6 +175,12 @@ class Rights:
         return False
 
     @property
+    def standing_key(self) -> tuple[object, ...]:
+        """All that `standing` goes by, to be compared: whom to ask and where says nothing of who may."""
+        said = tuple((kind, *sorted(words.items())) for kind, words in self.preferences.items())
+        return said, self._bound, self.licences
+
+    @property
     def key(self) -> tuple[object, ...]:
         """All that it says, to be compared."""
         said = tuple((kind, *sorted(words.items())) for kind, words in self.preferences.items())

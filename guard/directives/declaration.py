@@ -7,8 +7,8 @@ in files are declared by the headers of their own answers; `left_out` says how m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from guard.classify import Catalogue
@@ -73,7 +73,7 @@ class Declaration:
     """What is declared at the moment `at_s` (seconds since 1970).
 
     `policy` has the preferences of that moment. `named` works stand in `places`, of `total` with a choice. `versions`
-    are those of the terms, the newest announcement first.
+    are those of the terms, the newest announcement first. `worked_out` is what several files ask for, kept by name.
     """
 
     policy: Policy
@@ -83,6 +83,7 @@ class Declaration:
     total: int = 0
     versions: tuple[Version, ...] = ()
     at_s: float = 0.0
+    worked_out: dict[str, Any] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     @property
     def left_out(self) -> int:

@@ -166,8 +166,8 @@ def _lines_of(places: list[Place], answer: _Answer, atlas: _Atlas, usually: tupl
 
 class _Atlas:
     """The policy's patterns, each with a path that falls under it, its class and its matches, looked up once for all
-    agents; agents that no rule tells apart are asked for once. So with named works: those of the same rights at the
-    same kind of address are one class."""
+    agents; agents that no rule tells apart are asked for once. So with named works: those of which the same may
+    fetch the same at the same kind of address are one class."""
 
     def __init__(self, declaration: Declaration) -> None:
         self.policy = policy = declaration.policy
@@ -193,7 +193,7 @@ class _Atlas:
         reading = place.reading(self.policy.site.case_sensitive)
         said = self._keys.get(id(place.rights))
         if said is None:
-            said = self._keys[id(place.rights)] = place.rights.key
+            said = self._keys[id(place.rights)] = place.rights.standing_key
         key = (said, place.kind, place.route_class, self._patterns.match(reading), "?" in place.address)
         number = self._classes.get(key)
         if number is None:

@@ -70,12 +70,15 @@ def written(declaration: Declaration) -> tuple[str, int]:
     if not any(_stated(scope.preferences) for scope in found):
         return _document([_content("/", {}, contact, None)]), 0
     texts: dict[int, str] = {}
-    for scope in found:
+
+    def size(scope: tdmrep.Scope) -> int:
         rights = scope.place.rights if scope.place is not None else None
         closing = _copyright(declaration) if rights is None else ""
-        texts[id(scope)] = _content(scope.pattern, scope.preferences, contact, rights, closing)
+        text = texts[id(scope)] = _content(scope.pattern, scope.preferences, contact, rights, closing)
+        return len(text.encode()) + 1
+
     frame = len(_document([], _note(len(found) + declaration.left_out)))  # the longest that it can be
-    chosen, left_out = tdmrep.fit(found, lambda scope: len(texts[id(scope)].encode()) + 1, MAX_BYTES - frame)
+    chosen, left_out = tdmrep.fit(found, size, MAX_BYTES - frame)
     others = len(left_out) + declaration.left_out
     return _document([texts[id(scope)] for scope in chosen], _note(others) if others else ""), len(left_out)
 

@@ -30,10 +30,10 @@ PROFILE = "http://www.w3.org/ns/tdmrep"
 
 def state(preferences: Mapping[str, str]) -> str:
     """`1` when training or AI use is disallowed, `0` when both are allowed, "" when nothing is stated."""
-    stated = {preferences[purpose] for purpose in ("train-ai", "ai-use") if purpose in preferences}
-    if "disallow" in stated:
+    train, use = preferences.get("train-ai"), preferences.get("ai-use")
+    if train == "disallow" or use == "disallow":
         return "1"
-    return "0" if stated else ""
+    return "0" if train or use else ""
 
 
 # -- what lies where -----------------------------------------------------------------------------------------
@@ -57,6 +57,13 @@ def scopes(declaration: Declaration) -> tuple[Scope, ...]:
     Where a place, or the path of a kind, lies across the path of another kind (`/podcast/7/` and `/podcast/*.mp3`),
     what they have in common is a scope of its own (`/podcast/7/*.mp3`) with the word of that kind.
     """
+    found: tuple[Scope, ...] | None = declaration.worked_out.get("scopes")
+    if found is None:
+        found = declaration.worked_out["scopes"] = _scopes(declaration)
+    return found
+
+
+def _scopes(declaration: Declaration) -> tuple[Scope, ...]:
     policy = declaration.policy
     starred = [pattern for pattern in spelled_paths(policy) if "*" in pattern]
     found: dict[str, Scope] = {}
@@ -138,8 +145,13 @@ def render(declaration: Declaration) -> str:
 def written(declaration: Declaration) -> tuple[str, int]:
     """The file, and how many of the named works it has no room for; their own answers state theirs."""
     stated = [scope for scope in scopes(declaration) if state(scope.preferences)]
-    lines = {id(scope): json.dumps(_rule(declaration, scope)) for scope in stated}
-    chosen, left_out = fit(stated, lambda scope: len(lines[id(scope)]) + 2, MAX_BYTES - 4)
+    lines: dict[int, str] = {}
+
+    def size(scope: Scope) -> int:
+        line = lines[id(scope)] = json.dumps(_rule(declaration, scope))
+        return len(line) + 2
+
+    chosen, left_out = fit(stated, size, MAX_BYTES - 4)
     body = ",\n".join(lines[id(scope)] for scope in chosen)
     return (f"[\n{body}\n]\n" if body else "[]\n"), len(left_out)
 

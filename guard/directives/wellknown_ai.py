@@ -30,6 +30,13 @@ def statement(declaration: Declaration) -> dict[str, Any]:
 
 def written(declaration: Declaration) -> tuple[dict[str, Any], int]:
     """The statement, and how many of the named works it has no room for. A query cannot be named in a glob."""
+    found: tuple[dict[str, Any], int] | None = declaration.worked_out.get("well-known")
+    if found is None:
+        found = declaration.worked_out["well-known"] = _written(declaration)
+    return found
+
+
+def _written(declaration: Declaration) -> tuple[dict[str, Any], int]:
     policy = declaration.policy
     globs, left_out = _globs(declaration)
     root = policy.stated(policy.route_default)
