@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Running, sidecar
+from tests.processes import Running, answers, eventually, free_port, sidecar
+from tests.processes import get as fetch
 from tests.sidecar import GATED, OK, OPEN, Line, Platform, get
 
 pytestmark = pytest.mark.anyio
@@ -97,6 +98,40 @@ async def test_a_killed_worker_is_replaced_within_a_second_and_others_go_on(tmp_
             assert all(isinstance(one, asyncio.CancelledError) for one in results), results
             assert asked > 100 and failed <= 2 * 3  # at most what the killed ones were answering
             assert running.process.poll() is None
+
+
+async def test_an_api_that_keeps_dying_takes_no_traffic_with_it_and_comes_back(tmp_path: Path) -> None:
+    (policy := tmp_path / "policy.yaml").write_text(
+        OPEN + "rights: {source: r.sqlite, works: [{path: '/t/{track}'}]}\n"
+    )
+    (tokens := tmp_path / "tokens").write_text(f"settings: {'s' * 40}\n")
+    api_port = free_port()
+    options = ["--workers", "1", "--ignore-robots", "--api", f"127.0.0.1:{api_port}", "--api-tokens", str(tokens)]
+
+    def health() -> int:
+        try:
+            return fetch(api_port, "/guard/api/health")[0]
+        except OSError:
+            return 0
+
+    async with Platform().running() as platform:
+        with sidecar(f"http://127.0.0.1:{platform.port}", tmp_path, *options, policy=policy) as running:
+            assert await asyncio.to_thread(eventually, lambda: len(running.workers()) == 2)
+            _, worker = running.workers()  # in the order in which they were started
+            killed: set[int] = set()
+            until = time.monotonic() + 3.5
+            while time.monotonic() < until:
+                for api in {*running.workers()} - {worker}:
+                    os.kill(api, signal.SIGKILL)
+                    killed.add(api)
+                assert (await ask(running.port)).endswith(b"ok")
+            assert running.process.poll() is None
+            assert 2 <= len(killed) <= 4  # each pause is longer than the last one
+            assert await asyncio.to_thread(eventually, lambda: health() == 200, 15)
+            assert worker in running.workers()
+            assert running.log.read_text().count("the process beside the workers ended") == len(killed)
+            assert running.stop() == 0
+            assert not answers(api_port)
 
 
 @pytest.mark.parametrize("store", ["memory", "embedded"])

@@ -21,6 +21,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from math import inf
 
 from guard.proxy.handover import Line, Version
 from guard.proxy.reading import UNDER_WAY, Read, Reading, Taken, die_with_parent
@@ -34,6 +35,9 @@ RESTART_LIMIT = 20
 _WAIT_S = 1.0
 _BUSY_S = 0.02  # between two looks at a reading, or at workers that have not taken a version yet
 _LATE_S = 5.0  # after so long a worker that has not is spoken of
+_PAUSE_S = 1.0  # before the process beside the workers is started again; doubles each time
+_MAX_PAUSE_S = 30.0
+_LIVED_S = 60.0  # who lived so long begins with the short pause again
 
 Work = Callable[[int, Version, socket.socket], None]
 
@@ -55,10 +59,14 @@ class Supervisor:
 
         It begins with `version` and takes later ones from `feed`. They come from `file`: by themselves when `polling`,
         and at SIGHUP. `say` is told what becomes of them, as plain values. `beside` is the whole life of one more
-        process that answers something else, and ends on SIGTERM, too.
+        process that answers something else, and ends on SIGTERM, too. It is started again as often as it dies, and
+        never ends the others.
         """
         self.beside = beside
         self._beside_pid = 0
+        self._beside_due_s = -inf  # not before this moment is it started
+        self._beside_began_s = 0.0
+        self._pause_s = _PAUSE_S
         self.run = run
         self.workers = workers
         self.version = version
@@ -79,8 +87,7 @@ class Supervisor:
         """Keep the workers running until SIGTERM or SIGINT. The exit code: 0, or 1 when they would not live."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)  # taken one by one below, so none is missed
         _allow_many_files()
-        if self.beside is not None:
-            self._start_beside(self.beside)
+        self._keep_beside()
         for slot in range(self.workers):
             self._start(slot)
         deadline_s = float("inf")
@@ -96,6 +103,7 @@ class Supervisor:
                 code, self._stopping = 1, True
                 deadline_s = time.monotonic() + self.drain_s + 5.0
                 self._signal(signal.SIGTERM)
+            self._keep_beside()
             if time.monotonic() > deadline_s:
                 self._signal(signal.SIGKILL)
             self._asked = self._asked or (arrived is not None and arrived.si_signo == signal.SIGHUP)
@@ -113,9 +121,10 @@ class Supervisor:
             return _WAIT_S
         if self._reading is not None or (self._handed_s is not None and not self._late):
             return _BUSY_S
-        if self.file is None or not self.polling:
-            return _WAIT_S
-        return min(_WAIT_S, max(0.0, self.file.due_s - time.monotonic()))
+        due_s = inf if self.file is None or not self.polling else self.file.due_s
+        if self.beside is not None and not self._beside_pid:
+            due_s = min(due_s, self._beside_due_s)
+        return min(_WAIT_S, max(0.0, due_s - time.monotonic()))
 
     def _follow(self, file: PolicyFile) -> None:
         """See whether the policy has changed, and whether the workers have what it changed to."""
@@ -167,12 +176,7 @@ class Supervisor:
             if pid == 0:
                 break
             if pid == self._beside_pid:
-                self._beside_pid = 0
-                if not self._stopping and self.beside is not None:
-                    _log.warning("the process beside the workers ended with status %d; starting another", status)
-                    if self._hopeless():
-                        return False
-                    self._start_beside(self.beside)
+                self._lose_beside(status)
                 continue
             slot = self._pids.pop(pid, None)
             if slot is None:
@@ -199,8 +203,25 @@ class Supervisor:
         self._lines[slot] = line
         line.keep_ours()
 
-    def _start_beside(self, work: Callable[[], None]) -> None:
-        self._beside_pid = self._fork(work)
+    def _keep_beside(self) -> None:
+        """Start the process beside the workers when it is wanted, not there, and its pause is over."""
+        now_s = time.monotonic()
+        if self.beside is not None and not (self._beside_pid or self._stopping) and now_s >= self._beside_due_s:
+            self._beside_pid = self._fork(self.beside)
+            self._beside_began_s = now_s
+
+    def _lose_beside(self, status: int) -> None:
+        """It has died: after a pause there is another. What it died of may go on, and must cost the workers nothing."""
+        self._beside_pid = 0
+        if self._stopping:
+            return
+        now_s = time.monotonic()
+        if now_s - self._beside_began_s >= _LIVED_S:
+            self._pause_s = _PAUSE_S
+        what = "the process beside the workers ended with status %d; starting another in %.0f s"
+        _log.warning(what, status, self._pause_s)
+        self._beside_due_s = now_s + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
 
     def _fork(self, work: Callable[[], None]) -> int:
         """A child that does `work` and ends; its process id. It holds nothing of the others, and dies with us."""
