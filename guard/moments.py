@@ -24,7 +24,9 @@ def read_moment(text: str, *, end: bool = False) -> float:
     if _MOMENT.fullmatch(text):
         try:
             if len(text) > _DAY_CHARS:
-                return datetime.fromisoformat(text.upper()).timestamp()
+                moment_s = datetime.fromisoformat(text.upper()).timestamp()
+                write_moment(moment_s)  # in UTC it may lie before the first year, or after the last
+                return moment_s
             day = date.fromisoformat(text) + timedelta(days=1 if end else 0)
             return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
         except (ValueError, OverflowError):

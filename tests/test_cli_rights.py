@@ -171,6 +171,85 @@ def test_all_bad_rows_are_named_and_nothing_is_changed(register: Path, tmp_path:
     assert told("stats", register)["works"]["track"] == 31
 
 
+@pytest.fixture
+def thousand(tmp_path: Path) -> Path:
+    """A register of a thousand artists who reserve."""
+    path = tmp_path / "rights.sqlite"
+    assert rights("import", path, "-", "--format", "csv", given=rows_of(range(1000))).returncode == 0
+    return path
+
+
+def rows_of(numbers: range, header: str = "layer,id,no-ai", stray: int = -1) -> bytes:
+    rows = [f"artist,{number},{chr(34) if number == stray else ''}yes" for number in numbers]
+    return "\n".join([header, *rows, ""]).encode()
+
+
+@pytest.mark.parametrize("words", [(), ("--replace", "--yes-drop", "1000")], ids=["", "replace"])
+@pytest.mark.parametrize(
+    ("form", "given", "message"),
+    [
+        ("csv", rows_of(range(1000), stray=3), "-:5: no CSV: unexpected end of data at line 1001"),
+        ("csv", rows_of(range(1000)).replace(b"artist,3,", b'"artist"x,3,'), "-:5: no CSV"),
+        ("csv", rows_of(range(1000)).replace(b"artist,3,", b'artist,"3,') + b'artist,4,yes"\n', "a cell of 998 lines"),
+        ("csv", rows_of(range(1000), header="layer,id,trian-ai"), "did you mean 'train-ai'?"),
+        ("csv", b"", "no header"),
+        ("csv", gzip.compress(rows_of(range(1000)), mtime=0)[:-900], "cannot be read on"),
+        ("jsonl", gzip.compress(b'{"work": "artist:1"}\n' * 1000)[:-9], "cannot be read on"),
+        ("csv", gzip.compress(rows_of(range(9)))[:12] + b"\xff" * 40, "cannot be read on"),
+    ],
+    ids=["open quote", "stray quote", "closed quote", "header", "empty", "cut", "cut json", "corrupt"],
+)
+def test_a_file_that_cannot_be_read_to_its_end_changes_nothing_whatever_is_skipped(
+    thousand: Path, words: tuple[str, ...], form: str, given: bytes, message: str
+) -> None:
+    before = thousand.read_bytes()
+    said = rights("import", thousand, "-", "--format", form, "--skip-bad", *words, given=given)
+    assert said.returncode == 1, said
+    assert message in said.stderr
+    assert said.stderr.splitlines()[-1].endswith("a file cannot be read to its end: nothing was changed")
+    assert thousand.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("form", "given", "gone"),
+    [
+        ("jsonl", b"", 1000),
+        ("csv", b"layer,id,no-ai\n", 1000),
+        ("csv", b"layer,id,no-ai\nartst,1,yes\n", 1000),
+        ("csv", rows_of(range(499)), 501),
+        ("csv", rows_of(range(1000)).replace(b"yes", b""), 1000),
+    ],
+)
+def test_most_of_a_register_goes_only_when_somebody_says_how_much(
+    thousand: Path, form: str, given: bytes, gone: int
+) -> None:
+    before = thousand.read_bytes()
+    words = ("import", thousand, "-", "--format", form, "--skip-bad", "--replace")
+    for more in ((), ("--yes-drop", str(gone - 1))):
+        said = rights(*words, *more, given=given)
+        assert said.returncode == 1, said
+        assert f"would take {gone:,} of 1,000 works, or their words, away: nothing was changed" in said.stderr
+        assert f"--yes-drop {gone} " in said.stderr
+        assert thousand.read_bytes() == before
+    assert told(*words, "--yes-drop", gone, given=given)["gone"] == gone
+    assert SqliteRegister(thousand).stats()["choices"] == ({"artist": 1000 - gone} if gone < 1000 else {})
+
+
+def test_half_of_a_register_goes_without_a_word(thousand: Path) -> None:
+    report = told("import", thousand, "-", "--format", "csv", "--replace", given=rows_of(range(500)))
+    assert (report["works"], report["withdrawn"], report["gone"]) == (500, 500, 500)
+
+
+def test_a_moment_that_no_calendar_has_in_utc_is_refused_like_any_other(thousand: Path) -> None:
+    for moment in ("0001-01-01T00:00+23:59", "9999-12-31T23:59-00:01", "9999-12-31T23:59:59.9999Z"):
+        said = rights("set", thousand, "artist:1", "--from", moment)
+        assert (said.returncode, said.stderr.count("no calendar has it")) == (2, 1), said
+        row = json.dumps({"work": "artist:1", "from": moment}).encode()
+        said = rights("import", thousand, "-", "--format", "jsonl", given=row)
+        assert said.returncode == 1
+        assert "-:1: from:" in said.stderr
+
+
 def test_a_dry_run_counts_and_changes_nothing(register: Path) -> None:
     before = register.read_bytes()
     given = b"layer,id,no-ai\nartist,12,yes\n"
@@ -178,7 +257,7 @@ def test_a_dry_run_counts_and_changes_nothing(register: Path) -> None:
     assert said.returncode == 0
     assert "works 4 -> 1" in said.stdout
     assert "new or different 1, withdrawn 2" in said.stdout
-    assert "nothing was changed: --dry-run" in said.stdout
+    assert "nothing was changed: --dry-run; without it, --yes-drop 4 is needed" in said.stdout
     assert register.read_bytes() == before
 
 
@@ -186,7 +265,8 @@ def test_what_stands_in_no_row_is_withdrawn_by_replace_alone(register: Path) -> 
     given = b"layer,id,no-ai\nartist,12,yes\n"
     report = told("import", register, "-", "--format", "csv", given=given)
     assert (report["works"], report["changed"], report["withdrawn"]) == (5, 1, 0)
-    report = told("import", register, "-", "--format", "csv", "--replace", "--reason", "anew", given=given)
+    words = ("--format", "csv", "--replace", "--yes-drop", "4", "--reason", "anew")
+    report = told("import", register, "-", *words, given=given)
     assert (report["works"], report["changed"], report["withdrawn"]) == (1, 0, 2)
     assert told("history", register, "artist:11")["changes"][-1]["reason"] == "anew"
 
@@ -241,6 +321,7 @@ def test_any_choice_comes_back_through_the_command(said: dict[Work, Choice], for
         (("history", "r.yaml", "artist:1"), "keeps no history"),
         (("show", "r.sqlite", "1001"), "write LAYER:ID"),
         (("show", "r.sqlite", "track:1", "--at", "yesterday"), "write a day like"),
+        (("import", "r.sqlite", "x.csv", "--yes-drop", "3"), "it needs one"),
         (("import", "r.yaml", "x.csv"), "SQLite registers only"),
         (("import", "r.sqlite", "x.csv"), "cannot be read"),
         (("import", "r.sqlite", "x.txt"), "--format says which"),

@@ -15,6 +15,7 @@ import io
 import os
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from math import inf
@@ -30,7 +31,7 @@ from guard.nodes import guess
 from guard.protocols import Change, Register, RightsSource
 from guard.registers import open_register
 from guard.registers.plain import PlainRegister
-from guard.registers.rows import COLUMNS, Row, read_csv, read_json_lines, write_cells, write_json_row
+from guard.registers.rows import COLUMNS, Row, Unreadable, read_csv, read_json_lines, write_cells, write_json_row
 from guard.registers.sqlite import SqliteRegister
 from guard.registers.swap import ImportReport, import_works
 from guard.rights import (
@@ -106,6 +107,8 @@ train-ai, ai-use, search, assistant, agent, archive, preview, seo (allow, disall
 territory, contact, licence, by, at, reason. A row without any word only says where the work stands.
 A JSON line is {"work": "track:1001", "parents": ["release:5"], "preferences": {"train-ai": "disallow"}}.
 Of several rows for one work the last counts; the same words as before are no change.
+--skip-bad passes over rows, never over a file: one with a wrong header or a broken quote, or that ends too soon,
+changes nothing. Nor does a --replace after which most works or words would be gone, unless --yes-drop says so.
 
 examples:
   guard rights import rights.sqlite artists.csv tracks.csv.gz --by catalogue --reason 'nightly'
@@ -135,6 +138,7 @@ def _configure_import(parser: argparse.ArgumentParser) -> None:
     add("files", nargs="+", metavar="FILE", help="*.csv or *.jsonl, plain or gzip; - is standard input")
     add("--format", choices=("csv", "jsonl"), help="the format of all files, instead of by their names")
     add("--replace", action="store_true", help="works that are in no row are gone, choices without words withdrawn")
+    add("--yes-drop", type=int, metavar="N", help="with --replace: so many works may go, though they are most of them")
     add("--skip-bad", action="store_true", help="leave out rows that cannot be read, instead of changing nothing")
     add("--dry-run", action="store_true", help="say what would change, and change nothing")
     _add_author(parser)
@@ -233,11 +237,14 @@ def _import(arguments: argparse.Namespace) -> int:
     if not isinstance(register, SqliteRegister):
         raise _Usage("import makes SQLite registers only: name a file like rights.sqlite")
     by, reason = _author(arguments)
+    if arguments.yes_drop is not None and not arguments.replace:
+        raise _Usage("--yes-drop says how much a --replace may take away: it needs one")
     with ExitStack() as stack:
         files = [_File(name, arguments.format, stack) for name in arguments.files]
         reading = _Reading(files, go_on=arguments.skip_bad)
         interrupted = False
         report: ImportReport | None = None
+        too_many: _TooMany | None = None
         with _progress(files) as show:
             try:
                 report = import_works(
@@ -248,16 +255,21 @@ def _import(arguments: argparse.Namespace) -> int:
                     reason=reason,
                     at_s=time.time(),
                     progress=show,
+                    approve=None if arguments.dry_run else lambda made: _approve(made, arguments.yes_drop or 0),
                     dry_run=arguments.dry_run,
                 )
             except _BadRows:
                 pass
+            except _TooMany as error:
+                too_many = error
             except KeyboardInterrupt:
                 interrupted = True
     if interrupted:
         sys.stderr.write("guard rights import: stopped; the register is as it was\n")
         return 130
-    _tell_bad(reading, arguments, swapped=report is not None)
+    _tell_bad(reading, arguments, swapped=report is not None, refused=too_many is not None)
+    if too_many is not None:
+        raise too_many
     if report is None:
         return 1
     if arguments.json:
@@ -305,6 +317,20 @@ class _BadRows(Exception):
     """Some rows cannot be read, and nothing is to be changed."""
 
 
+class _TooMany(RegisterError):
+    """More would be gone than anybody has said."""
+
+
+def _approve(report: ImportReport, allowed: int) -> None:
+    """Whether an import may take so much away. Raises _TooMany when it is most of the register, and not asked for."""
+    most = 2 * report.gone > report.works_before or 2 * report.withdrawn > report.choices_before
+    if most and report.gone > allowed:
+        raise _TooMany(
+            f"{counted(report.rows, 'row')} would take {report.gone:,} of {report.works_before:,} works, or "
+            f"their words, away: nothing was changed (--yes-drop {report.gone} if that is meant)"
+        )
+
+
 class _Reading:
     """Gives the good rows of all files, and notes the bad ones."""
 
@@ -313,9 +339,13 @@ class _Reading:
         self._go_on = go_on
         self.bad = 0
         self.first_bad: list[Problem] = []
+        self.unreadable = False  # a whole file, or its rest
 
     def rows(self) -> Iterator[Row]:
-        """Raises _BadRows after the last row; once a row is bad, the others are only looked at."""
+        """Raises _BadRows after the last row; once a row is bad, the others are only looked at.
+
+        Whatever is to be left out, a file that cannot be read to its end is not: nobody knows what it lacks.
+        """
         for file in self._files:
             line = 0
             try:
@@ -324,41 +354,55 @@ class _Reading:
                         self._note(file, line, row)
                     elif self._go_on or not self.bad:
                         yield row
-            except (OSError, EOFError) as error:
-                self._note(file, line, ChoiceError("", f"cannot be read on: {error}"))
+            except (OSError, EOFError, zlib.error) as error:
+                self._note(file, line, Unreadable("", f"cannot be read on: {error}"))
+            if self.unreadable:
                 break
-        if self.bad and not self._go_on:
+        if self.unreadable or (self.bad and not self._go_on):
             raise _BadRows
 
     def _note(self, file: _File, line: int, error: ChoiceError) -> None:
         self.bad += 1
+        self.unreadable = self.unreadable or isinstance(error, Unreadable)
         if len(self.first_bad) < SHOWN_BAD:
             self.first_bad.append(Problem(file.name, line, str(error)))
 
 
-def _tell_bad(reading: _Reading, arguments: argparse.Namespace, *, swapped: bool) -> None:
+def _tell_bad(reading: _Reading, arguments: argparse.Namespace, *, swapped: bool, refused: bool) -> None:
     if not reading.bad:
         return
     for problem in reading.first_bad:
         sys.stderr.write(printable(f"{problem}") + "\n")
     more = reading.bad - len(reading.first_bad)
     told = f"{counted(reading.bad, 'bad row')}{f' ({more} more than are shown)' if more else ''}"
-    end = "left out" if swapped else "nothing was changed (--skip-bad leaves them out)"
+    end = "nothing was changed (--skip-bad leaves them out)"
+    if reading.unreadable:
+        told, end = "a file cannot be read to its end", "nothing was changed"
+    elif swapped or refused:
+        end = "left out"
     sys.stderr.write(f"guard rights import: {told}: {end}\n")
-    if arguments.json and not swapped:
+    if arguments.json and not swapped and not refused:
         print_json({"ok": False, "bad_rows": reading.bad, "problems": [as_row(one) for one in reading.first_bad]})
 
 
 def _print_report(report: ImportReport, path: str) -> None:
     rate = report.rows / report.seconds if report.seconds else 0.0
     size = f"{report.bytes / 1e6:,.1f} MB, {report.bytes / max(1, report.works):.0f} bytes a work"
-    end = "" if report.swapped else "\nnothing was changed: --dry-run"
+    end = "" if report.swapped else f"\nnothing was changed: --dry-run{_needed(report)}"
     followed = f", {counted(report.followed, 'change')} came meanwhile" if report.followed else ""
     sys.stdout.write(
         f"{path}: {report.rows:,} rows in {report.seconds:,.1f} s ({rate:,.0f} a second)\n"
         f"works {report.works_before:,} -> {report.works:,}, choices in force {report.choices:,} ({size})\n"
         f"choices new or different {report.changed:,}, withdrawn {report.withdrawn:,}{followed}{end}\n"
     )
+
+
+def _needed(report: ImportReport) -> str:
+    try:
+        _approve(report, 0)
+    except _TooMany:
+        return f"; without it, --yes-drop {report.gone} is needed"
+    return ""
 
 
 @contextmanager

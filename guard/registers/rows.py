@@ -64,8 +64,12 @@ class Row(NamedTuple):
     choice: Choice | None = None
 
 
+class Unreadable(ChoiceError):
+    """Not a row but the file is wrong: what stands behind this place is not read, and nobody knows what it says."""
+
+
 Read = tuple[int, "Row | ChoiceError"]
-"""The number of a line (from 1), and what it says or why it cannot be read."""
+"""The number of a line (from 1), and what it says or why it cannot be read. After Unreadable nothing more comes."""
 
 
 # -- reading -----------------------------------------------------------------------------------------------
@@ -74,18 +78,28 @@ Read = tuple[int, "Row | ChoiceError"]
 def read_csv(lines: Iterable[str]) -> Iterator[Read]:
     """The rows of a CSV file; lines keep their ends. A header that cannot be read is the only thing that is given."""
     reader = csv.reader(lines, strict=True)
+    line = 0
     try:
         header = [cell.strip().lower() for cell in next(reader, [])]
         if problems := list(_header_problems(header)):
             for problem in problems:
-                yield 1, problem
+                yield 1, Unreadable(problem.key, problem.message)
             return
         read = _CsvRows(header).read
+        line = reader.line_num
         for cells in reader:
-            if cells:
-                yield reader.line_num, read(cells)
+            before, line = line, reader.line_num
+            if not cells:
+                continue
+            row = read(cells)
+            if line - before > 1 and isinstance(row, ChoiceError):
+                # A stray quote makes one cell of many rows: to leave this one out would leave all of them out.
+                yield before + 1, Unreadable(row.key, f"{row.message} (a quote opens a cell of {line - before} lines)")
+                return
+            yield line, row
     except csv.Error as error:
-        yield max(1, reader.line_num), ChoiceError("", f"no CSV: {error}")
+        until = f" at line {reader.line_num}" if reader.line_num > line + 1 else ""
+        yield line + 1, Unreadable("", f"no CSV: {error}{until}")
 
 
 def _header_problems(header: list[str]) -> Iterator[ChoiceError]:

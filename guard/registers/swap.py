@@ -77,6 +77,10 @@ _ADD_WITHDRAWN = (
     "WHERE old.said IS NOT NULL AND NOT EXISTS (SELECT 1 FROM works "
     "WHERE works.layer = old.layer AND works.id = old.id AND works.said IS NOT NULL) ORDER BY old.layer, old.id"
 )
+_COUNT_GONE = (
+    "SELECT count(*) FROM before AS old LEFT JOIN works AS new ON new.layer = old.layer AND new.id = old.id "
+    "WHERE new.layer IS NULL OR (old.said IS NOT NULL AND new.said IS NULL)"
+)
 _COUNT_ALL = "INSERT INTO counts SELECT layer, count(*), count(said) FROM works GROUP BY layer"
 _LATER = (
     "SELECT changes.at, changes.layer, changes.id, sayings.text, notes.by, notes.reason, changes.parents FROM changes "
@@ -89,7 +93,8 @@ class ImportReport(NamedTuple):
     """What an import did, or with `swapped` False would have done.
 
     `rows` were read; `works` and `choices` are in the register now, `works_before` were in it; `changed` choices are
-    new or different, `withdrawn` are gone (only when all is replaced); `followed` changes were put meanwhile.
+    new or different, `withdrawn` are gone (only when all is replaced); `followed` changes were put meanwhile. Of the
+    `choices_before`, and of all works, `gone` have lost their words or are not there any more.
     """
 
     rows: int
@@ -102,6 +107,8 @@ class ImportReport(NamedTuple):
     bytes: int
     seconds: float
     swapped: bool
+    choices_before: int = 0
+    gone: int = 0
 
 
 def import_works(
@@ -113,6 +120,7 @@ def import_works(
     reason: str = "",
     at_s: float,
     progress: Callable[[int], None] | None = None,
+    approve: Callable[[ImportReport], None] | None = None,
     dry_run: bool = False,
 ) -> ImportReport:
     """Bring rows into the register at `path`, all or none; the file is made when there is none.
@@ -120,7 +128,8 @@ def import_works(
     Of several rows for one work the last word counts, and the last that says what stands above it. `replace`: works
     without a row are gone, and so are choices without words; the history stays. A choice with the same words as
     before keeps its date. `at_s` (since 1970), `by` and `reason` are noted with each change. `progress` is called
-    with the number of rows, now and then. Raises RegisterError, and whatever `rows` raises: then nothing is changed.
+    with the number of rows, now and then, and `approve` with what would become of the register. Raises RegisterError,
+    and whatever `rows` or `approve` raises: then nothing is changed.
     """
     began = perf_counter()
     target = Path(path).resolve()
@@ -132,6 +141,8 @@ def import_works(
             with contextlib.closing(build.connection):
                 count = build.fill(rows, progress)
                 report = build.finish(count)
+            if approve is not None:
+                approve(report)
             _sync(new)
             followed = 0
             if not dry_run:
@@ -165,7 +176,8 @@ class _Build:
             connection.execute("BEGIN")
             prepare(connection, new, indexes=False)
             self.last_seq = connection.execute("SELECT coalesce(max(seq), 0) FROM changes").fetchone()[0]
-            self._before = connection.execute("SELECT coalesce(sum(works), 0) FROM counts").fetchone()[0]
+            counted = "SELECT coalesce(sum(works), 0), coalesce(sum(choices), 0) FROM counts"
+            self._before, self._choices_before = connection.execute(counted).fetchone()
             self._noted = add_note(connection, by, reason)
             self._reader = Reader(connection)
             if replace:
@@ -252,10 +264,11 @@ class _Build:
     def finish(self, count: int) -> ImportReport:
         """History, counts and indexes; then the file is whole."""
         execute = self.connection.execute
-        withdrawn = 0
+        withdrawn = gone = 0
         if self._replace:
             execute(_KEEP_UNCHANGED)
             withdrawn = execute(_ADD_WITHDRAWN, (self._at, self._noted)).rowcount
+            gone = execute(_COUNT_GONE).fetchone()[0]
             execute("DROP TABLE before")
         changed = execute(_ADD_CHANGED, (self._noted,)).rowcount
         execute("DELETE FROM counts")
@@ -266,7 +279,8 @@ class _Build:
         free, pages = execute("PRAGMA freelist_count").fetchone()[0], execute("PRAGMA page_count").fetchone()[0]
         if free > _WASTE * pages:
             execute("VACUUM")
-        return ImportReport(count, works, choices, self._before, changed, withdrawn, 0, 0, 0.0, False)
+        numbers = (count, works, choices, self._before, changed, withdrawn)
+        return ImportReport(*numbers, 0, 0, 0.0, False, self._choices_before, gone)
 
 
 def _order(row: _Filled) -> tuple[int, bool, int | str]:
