@@ -15,14 +15,16 @@ No clock, network or chance here but those handed in; the edges (`middleware.py`
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import unquote_plus
 from weakref import WeakSet
 
@@ -44,7 +46,7 @@ from guard.directives import (
 )
 from guard.directives.declaration import MAX_NAMED
 from guard.directives.words import Version
-from guard.errors import ChoiceError, PolicyError, TargetError
+from guard.errors import ChoiceError, PolicyError, Problem, TargetError
 from guard.identify import TrustedHops, identify
 from guard.language import METHODS
 from guard.ledger.versions import scope_of
@@ -70,7 +72,7 @@ from guard.model import (
 )
 from guard.policy import Policy, Step, Verdict, decide, trace
 from guard.policy import strictest as strictest_verdict
-from guard.protocols import NOTHING_LISTED, Listed, Recorder, RightsSource, Store
+from guard.protocols import NOTHING_LISTED, Known, Listed, Recorder, RightsSource, Store
 from guard.readback import read_back
 from guard.readings import Readings, read_path, read_target
 from guard.registers import open_register
@@ -93,6 +95,8 @@ from guard.works import Found, is_straight
 if TYPE_CHECKING:
     from asyncio import Future
 
+_log = logging.getLogger("guard.rights")
+
 MEMO_METHOD_CHARS = 32
 MEMO_BYTES = 1024
 """Longer targets and User-Agents are decided anew each time: a table of them would be an attacker's to fill."""
@@ -104,11 +108,24 @@ CLOSED = Admission(False, 0, 5.0, False)
 STALE_S = 1.0
 """So long a last good word of a source that is away is gone by before it is asked again."""
 
+PASS_BY_S = 1.0
+"""So often it is seen whether a date has passed at which files say something else."""
+
 RENDER_EVERY_S = 1.0
 """Directive files are made anew at most so often, however often choices change."""
 
+DOCUMENT_AGE_S = 60
+"""So long others may keep the document of one work."""
+
 STRICTER = Choice({"": dict.fromkeys(RESERVED_FOR_HOLDERS, "disallow")})
 """What holds for a work of which nothing can be known: its holder may have reserved it."""
+
+
+_ANYBODYS = Work("label", "?")
+"""What stands for a work that cannot be told."""
+
+MAX_TOLD = 8
+"""So many works may one answer name; one that names more may be of anybody's."""
 
 
 class Rendered(NamedTuple):
@@ -128,24 +145,32 @@ class Held:
     """What is known of the work at an address. Compared by identity.
 
     `work` is the narrowest, None when the address is of none. `until_s` is the moment from which it is to be asked for
-    anew. `said` are the headers of answers, by kind of content.
+    anew. `said` are the headers of answers, by the kinds of content.
     """
 
-    __slots__ = ("kind", "rights", "said", "spoken", "state", "until_s", "work", "works")
+    __slots__ = ("kinds", "rights", "said", "spoken", "state", "until_s", "work", "works")
 
     def __init__(
-        self, works: tuple[Work, ...], rights: Rights, kind: str, state: str, until_s: float, spoken: bool
+        self, works: tuple[Work, ...], rights: Rights, kinds: tuple[str, ...], state: str, until_s: float, spoken: bool
     ) -> None:
-        """`works` are those that the address names, the narrowest first. `spoken`: somebody in the chain has said
-        something, so that the work has documents of its own."""
+        """`works` are those that the address names, the narrowest first. `kinds` are those that its readings give,
+        "" for that of the route class. `spoken`: somebody in the chain has said something, so that the work has
+        documents of its own."""
         self.works = works
         self.work = works[0] if works else None
         self.rights = rights
-        self.kind = kind
+        self.kinds = kinds
         self.state = state
         self.until_s = until_s
         self.spoken = spoken
-        self.said: dict[str, Said] = {}
+        self.said: dict[tuple[str, ...], Said] = {}
+
+
+class Listener(Protocol):
+    """An edge that remembers what passes."""
+
+    def forget(self) -> None:
+        """Works have other rights than before."""
 
 
 class Layer(NamedTuple):
@@ -163,22 +188,63 @@ class Feed:
         self.source = source
         self.tells: bool = getattr(source, "tells", True)
         self.guards: WeakSet[Guard] = WeakSet()
+        self._lock = threading.Lock()  # guards come in the thread that builds them
+        self._broke = False
+        self._timer: asyncio.TimerHandle | None = None
         self.opened = False
         source.heed(self.tell)
 
+    def add(self, guard: Guard) -> None:
+        with self._lock:
+            self.guards.add(guard)
+
+    def keep_only(self, guards: Sequence[Guard]) -> None:
+        """The others are of a policy that is no longer in force: they have nothing to make anew."""
+        with self._lock:
+            for guard in list(self.guards):
+                if guard not in guards:
+                    self.guards.discard(guard)
+                    guard.retire()
+
     def tell(self) -> None:
-        for guard in list(self.guards):
+        with self._lock:
+            guards = list(self.guards)
+        for guard in guards:
             guard.rights_changed()
+
+    def find(self, works: tuple[Work, ...]) -> Known:
+        """What the source knows of works, whatever the source does."""
+        try:
+            return self.source.find(works)
+        except Exception:  # noqa: BLE001  # a source may be anybody's; nobody passes because it broke
+            if not self._broke:
+                self._broke = True
+                _log.exception("a source of rights broke; its works count as unknown")
+            return Known(tuple((work, None) for work in works), "away")
 
     async def open(self) -> None:
         if not self.opened:
             self.opened = True
             await self.source.open()
+            self._pass_by(asyncio.get_running_loop())
+
+    def _pass_by(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Every second, for words that begin or end by their dates."""
+        self._timer = loop.call_later(PASS_BY_S, self._pass_by, loop)
+        with self._lock:
+            guards = list(self.guards)
+        for guard in guards:
+            guard.pass_by()
 
     async def close(self) -> None:
         self.opened = False
+        if self._timer is not None:
+            self._timer.cancel()
         await self.source.close()
 
+
+HeldKey = tuple[bytes, bytes, "str | None"]
+"""Target, query (where it matters) and the server's own spelling of the path."""
 
 Standing = tuple[Client, tuple[str, ...], tuple[str, ...]]
 """A client, the policy's networks that hold it, and the agents whose published networks do."""
@@ -200,7 +266,8 @@ class Guard:
     `rendered` are the directive files of another guard with the same policy (its own `rendered`), so that several
     processes need to make them only once. `beside` does a longer job without keeping requests waiting: rendering
     them anew when a rule begins or ends. `feeds` are the sources of rights that other guards of this process have
-    open, by location; `rights` is one to use whatever the policy names. `foreign` is the platform's own robots.txt.
+    open, by how long an answer counts and location; `rights` is one to use whatever the policy names. `foreign` is
+    the platform's own robots.txt.
     """
 
     def __init__(
@@ -220,7 +287,7 @@ class Guard:
     ) -> None:
         self.policy = policy
         self.feeds: dict[str, Feed] = {} if feeds is None else feeds
-        self.changed: Callable[[], None] | None = None  # what an edge does when works have other rights
+        self.listeners: WeakSet[Listener] = WeakSet()  # the edges to be told when works have other rights
         self.catalogue = catalogue or shipped_catalogue()
         self.store: Store = MemoryStore() if store is None else store
         self.record = record
@@ -244,17 +311,20 @@ class Guard:
         self._beside = beside
         self._files: dict[str, Reply] | None = None
         self._files_s = inf  # the moment that the files are of
+        self._files_turn_s = inf  # the moment from which a work that they name has other rights
+        self.wrong: tuple[Problem, ...] = ()  # what kept works from being named in the files
         self._outdated = False  # something has changed since the files were made
         self._declaration: Declaration | None = None
         self._rendering = threading.Lock()
         self.feed = self._find_feed(rights)
         self._works = policy.work_paths
-        self.asks_query = self._works.asks_query
-        self.work_header = policy.rights.header.encode() if policy.rights is not None else b""
-        self._held: Memo[tuple[bytes, bytes], Held] = Memo(8_192)
+        self.work_header = policy.rights.header.encode().lower() if policy.rights is not None else b""
+        self.asks_query = self._works.asks_query or bool(self.work_header)
+        self._held: Memo[HeldKey, Held] = Memo(8_192)
         self._same: Memo[tuple[object, ...], Rights] = Memo(4_096)  # rights that say the same are one object
-        self._learned: Memo[tuple[bytes, bytes], tuple[Work, ...]] = Memo(8_192)  # from the platform's answers
-        self._nobodys = Held((), self._stating.platform_rights, "", "known", inf, False)
+        self._learned: Memo[HeldKey, tuple[Found, ...]] = Memo(8_192)  # from the platform's answers
+        self._documents: Memo[tuple[str, Work], tuple[Rights, Reply]] = Memo(256)
+        self._nobodys = Held((), self._stating.platform_rights, ("",), "known", inf, False)
         self.versions: Mapping[str, tuple[Version, ...]] = {} if rendered is None else rendered.versions
         self.foreign = foreign
         self.notes: tuple[str, ...] = ()  # what people should know of the joined robots.txt
@@ -340,23 +410,35 @@ class Guard:
         assert self._files is not None
         return self._files
 
-    def _render(self, *, checked: bool = True) -> None:
-        """Make the directive files. `checked`: hold them against the record first, as other readers read them.
+    def _render(self) -> None:
+        """Make the directive files, and hold them against the record, as other readers read them: files that say
+        anything else are never served.
 
-        Raises PolicyError when they say anything else: then they are never served.
+        What holders say keeps no policy from being taken: if it is their works that come out wrong, the files name
+        none of them, and `wrong` says what it was. Raises PolicyError when the policy alone comes out wrong.
         """
         now_s = self.clock()
         listed = self.feed.source.listed(MAX_NAMED) if self.feed is not None else NOTHING_LISTED
         declaration = self.declare(listed, now_s)
         texts, declaration = render_texts(declaration)
-        if checked and (wrong := read_back(declaration, texts, refuser(declaration))):
-            raise PolicyError(tuple(wrong))
+        wrong = tuple(read_back(declaration, texts, refuser(declaration)))
+        self.wrong = ()
+        if wrong and declaration.places:
+            self.wrong = wrong
+            _log.error("the directive files name no works now, for they would be wrong: %s", wrong[0])
+            declaration = self.declare(Listed((), listed.total), now_s)
+            texts, declaration = render_texts(declaration)
+            wrong = tuple(read_back(declaration, texts, refuser(declaration)))
+        if wrong:
+            raise PolicyError(wrong)
         if self.foreign:
             merged = join_robots(texts["/robots.txt"], declaration, self.foreign)
             texts["/robots.txt"] = merged.text
             self.notes = merged.notes
         self._declaration = declaration
+        self._documents = Memo(self._documents.capacity)
         self._files, self._files_s = as_replies(texts, declaration.policy), now_s
+        self._files_turn_s = min((place.rights.until_s for place in declaration.places), default=inf)
 
     def declare(self, listed: Listed = NOTHING_LISTED, now_s: float | None = None) -> Declaration:
         """What this guard declares at a moment (now)."""
@@ -368,6 +450,7 @@ class Guard:
         for guard in (self, *self.scopes):
             guard.versions = versions
             if guard._files is not None and guard._declaration is not None:
+                guard._documents = Memo(guard._documents.capacity)
                 said = replace(guard._declaration, versions=versions.get(scope_of(guard.policy), ()))
                 guard._declaration = said
                 guard._files = {**guard._files, **render_pages(said)}
@@ -413,11 +496,12 @@ class Guard:
         self.rights = rights
         if terms is None:
             return None
-        location = terms.source
-        feed = self.feeds.get(location)
+        name = f"{terms.max_age_s:g} {terms.source}"
+        feed = self.feeds.get(name)
         if feed is None:
-            feed = self.feeds[location] = Feed(rights or open_register(location, max_age_s=terms.max_age_s))
-        feed.guards.add(self)
+            source = rights or open_register(terms.source, max_age_s=terms.max_age_s)
+            feed = self.feeds[name] = Feed(source)
+        feed.add(self)
         return feed
 
     async def open(self) -> None:
@@ -431,14 +515,14 @@ class Guard:
         used = [guard.feed for guard in (self, *self.scopes)]
         for location, feed in list(self.feeds.items()):
             if feed in used:
+                feed.keep_only([self, *self.scopes])
                 await feed.open()
             else:
                 del self.feeds[location]
                 await feed.close()
         for guard in (self, *self.scopes):
-            if guard.feed is not None and guard._files is not None:
-                guard._outdated = True
-                guard._beside(guard._render_again)
+            if guard.feed is not None:
+                guard.make_anew()
 
     async def close(self) -> None:
         """Let go of the store and of the sources of rights."""
@@ -449,49 +533,74 @@ class Guard:
     def rights_changed(self) -> None:
         """Works have other rights than before: forget what was known of them, and make the files anew beside."""
         self._held = Memo(self._held.capacity)
-        if self.changed is not None:
-            self.changed()
+        for listener in tuple(self.listeners):
+            listener.forget()
+        self.make_anew()
+
+    def pass_by(self) -> None:
+        """Now and then: make the files anew when a word of a work that they name has begun or ended."""
+        if self._files_turn_s <= self.clock():
+            self._files_turn_s = inf
+            self.make_anew()
+
+    def make_anew(self) -> None:
+        """Have the directive files, if they are made, made once more beside."""
         self._outdated = True
         if self._files is not None:
             self._beside(self._render_again)
 
+    def retire(self) -> None:
+        """Another policy is in force: nobody asks for these files any more."""
+        self._outdated = False
+
     def _render_again(self) -> None:
         """In a thread of its own: the files once more, until nothing has changed meanwhile. One thread does."""
-        if not self._rendering.acquire(blocking=False):
-            return  # whoever renders looks again when it is done
-        try:
-            while self._outdated:
-                self._outdated = False
-                began_s = time.monotonic()
-                self._render(checked=False)  # the policy was held against its files when it was loaded
-                if self._outdated:
-                    took_s = time.monotonic() - began_s
-                    time.sleep(max(RENDER_EVERY_S - took_s, 4 * took_s))
-        finally:
-            self._rendering.release()
+        while self._outdated and self._rendering.acquire(blocking=False):
+            try:
+                while self._outdated:
+                    self._outdated = False
+                    began_s = time.monotonic()
+                    try:
+                        self._render()
+                    except PolicyError as error:
+                        _log.error("the directive files stay as they were: %s", error)
+                    if self._outdated:
+                        took_s = time.monotonic() - began_s
+                        time.sleep(max(RENDER_EVERY_S - took_s, took_s))
+            finally:
+                self._rendering.release()
 
     def hold(self, request: Request) -> Held:
         """What is known of the work that the request is for. Never raises, never waits."""
-        key = (request.target, request.query if self.asks_query else b"")
+        key = (request.target, request.query if self.asks_query else b"", request.path)
         held = self._held.young.get(key) or self._held.get(key)
         if held is None or (held.until_s < inf and held.until_s <= self.clock()):
-            held = self._hold(request, key)
-            if len(request.target) <= MEMO_BYTES and len(key[1]) <= MEMO_BYTES and held.state != "away":
-                self._held.keep(key, held)
+            try:
+                held = self._hold(request, key)
+            except TargetError:  # it is refused whatever it is of
+                return self._nobodys
+            if held.state != "away":
+                self._keep_held(key, held)
         return held
 
-    def _hold(self, request: Request, key: tuple[bytes, bytes]) -> Held:
+    def _keep_held(self, key: HeldKey, held: Held) -> None:
+        if len(key[0]) <= MEMO_BYTES and len(key[1]) <= MEMO_BYTES:
+            self._held.keep(key, held)
+
+    def _hold(self, request: Request, key: HeldKey) -> Held:
+        """Raises TargetError."""
+        found = self._find_works(request)
         learned = self._learned.young.get(key) or self._learned.get(key)
         if learned:
-            return self.hold_works((Found(learned, ""),))
-        if not self._works:
-            return self._nobodys
-        try:
-            readings = self.read(request, case_sensitive=True)
-        except TargetError:
-            return self._nobodys
-        found = self._works.find(request.target, request.query, readings.all)
+            return self.hold_works(_named_beside(found, learned))
         return self.hold_works(found, is_straight(request.target)) if found else self._nobodys
+
+    def _find_works(self, request: Request) -> tuple[Found, ...]:
+        """The works that the address is of, by the policy's patterns, whatever the method. Raises TargetError."""
+        if not self._works:
+            return ()
+        readings = self.read(request._replace(method="GET"), case_sensitive=True)
+        return self._works.find(request.target, request.query, readings.all)
 
     def hold_works(self, found: tuple[Found, ...], straight: bool = True) -> Held:
         """What is known of works; of several ways to read an address, what is allowed in all of them.
@@ -504,58 +613,70 @@ class Guard:
         now_s = self.clock()
         platform = self._stating.platform_choice
         all_rights: list[Rights] = []
+        kinds: dict[str, None] = {}
+        works: dict[Work, None] = {}
         state, until_s, spoken = "known", inf if self.feed.tells else now_s + STALE_S, False
         for number, one in enumerate(found):
-            known = self.feed.source.find(one.works)
+            known = self.feed.find(one.works)
             chain = known.chain
-            if number and straight and known.state == "known" and not any(choice for _, choice in chain):
+            idle = number and not one.sent and straight
+            if idle and known.state == "known" and not any(choice for _, choice in chain):
                 continue
             if known.state != "known":
-                state = known.state
-                until_s = now_s + STALE_S
-            if known.state == "away":
-                chain = (*chain, (Work("label", "?"), STRICTER))
-            spoken = spoken or any(choice is not None for _, choice in chain)
+                state = "away" if "away" in (state, known.state) else known.state
+                until_s = min(until_s, now_s + STALE_S)
+            if known.state == "away" or not one.works:
+                chain = (*chain, (_ANYBODYS, STRICTER))
+            spoken = spoken or any(choice is not None for _, choice in known.chain)
             rights = resolve(chain, platform, now_s)
             all_rights.append(rights)
             until_s = min(until_s, rights.until_s)
+            kinds[one.kind] = None
+            works.update(dict.fromkeys(one.works))
         rights = strictest(all_rights)
         same = self._same.get(rights.key)
         if same is None:
             self._same.keep(rights.key, rights)
             same = rights
-        return Held(found[0].works, same, found[0].kind, state, until_s, spoken and state != "away")
+        return Held(tuple(works) or (_ANYBODYS,), same, tuple(kinds), state, until_s, spoken and state != "away")
 
     def _said_of(self, held: Held, route_class: RouteClass) -> Said | None:
         """What answers of this work state; None when that is what the policy says of all."""
         if held.work is None:
             return None
-        kind = held.kind or self.policy.kind_of(route_class)
-        said = held.said.get(kind)
+        kinds = tuple(kind or self.policy.kind_of(route_class) for kind in held.kinds)
+        said = held.said.get(kinds)
         if said is None:
-            work = held.work if held.spoken else None
-            headers = render_headers(held.rights.stated(kind), self.policy.site.url, work)
-            said = held.said[kind] = Said(headers, lasting=held.until_s == inf and held.state == "known")
+            work = held.work if held.spoken and held.work is not _ANYBODYS else None
+            words = strictest_words([held.rights.stated(kind) for kind in kinds])
+            headers = render_headers(words, self.policy.site.url, work)
+            said = held.said[kinds] = Said(headers, lasting=held.until_s == inf and held.state == "known")
         return said
 
     def named(self, request: Request, decision: Decision, value: bytes) -> Decision:
-        """The decision once the platform's answer has named its work (`rights: header:`), as `LAYER:ID`.
+        """The decision once the platform's answer has named its work (`rights: header:`), as `LAYER:ID`; of several,
+        parted by commas, the strictest counts.
 
-        What cannot be read names nothing. It is remembered, so that the next request is decided before it is passed on.
+        What cannot be read may be anybody's. It is remembered, so that the next request is decided before it is passed
+        on.
         """
-        try:
-            works = tuple(read_work(one.strip()) for one in value.decode("utf-8", "replace").split(",")[:8])
-        except ChoiceError:
+        if decision.action in ("serve", "reject"):
             return decision
-        key = (request.target, request.query if self.asks_query else b"")
-        if self._learned.get(key) != works:
+        told = _read_named(value)
+        if not told:
+            return decision
+        key = (request.target, request.query if self.asks_query else b"", request.path)
+        if self._learned.get(key) == told:
+            held = self.hold(request)
+        else:
+            try:
+                held = self.hold_works(_named_beside(self._find_works(request), told))
+            except TargetError:
+                return decision
             if may_keep(request) and len(key[1]) <= MEMO_BYTES:
-                self._learned.keep(key, works)
-                self._held.young.pop(key, None)
-            held = self.hold_works((Found(works, ""),))
-            if may_keep(request):
+                self._learned.keep(key, told)
                 self._held.keep(key, held)
-        return self.decide(request)
+        return self._decide_held(request, held)
 
     def headers_at(self, path: str) -> Headers:
         """The directive headers of what stands at `path` (as sent, perhaps with a query)."""
@@ -570,7 +691,7 @@ class Guard:
         held = self.hold(request)
         if held.work is None:
             return ()
-        known = self.feed.source.find(held.works)
+        known = self.feed.find(held.works)
         now_s = self.clock()
         platform = Layer(PLATFORM, self._stating.platform_choice, True)
         rest = (Layer(work, choice, choice is None or choice.in_force(now_s)) for work, choice in in_order(known.chain))
@@ -625,7 +746,10 @@ class Guard:
         """The decision alone: it depends on the client only where the policy asks for networks."""
         if self.dated and not self._now_s <= self.clock() < self._turn_s:
             self._turn()
-        held = self._nobodys if self.feed is None else self.hold(request)
+        return self._decide_held(request, self._nobodys if self.feed is None else self.hold(request))
+
+    def _decide_held(self, request: Request, held: Held) -> Decision:
+        """The decision on a request for what is `held`."""
         if self.asks_where:
             _, networks, inside = self.stand(request.peer, request.forwarded)
             key: tuple[object, ...] = (
@@ -652,13 +776,14 @@ class Guard:
         self._now_s = now_s = self.clock()
         low_s, high_s = sorted((self._files_s, now_s))
         if self._files is not None and any(low_s < moment <= high_s for moment in self.policy.turns):
-            self._beside(self._render)  # until it is done, the old ones are served
+            self.make_anew()  # until it is done, the old ones are served
         self._turn_s = next((moment for moment in self.policy.turns if moment > now_s), inf)
         if self.policy.changes:
             self._stating = self.policy.stating(now_s)
             self._state(self._stating)
             self._held = Memo(self._held.capacity)
-            self._nobodys = Held((), self._stating.platform_rights, "", "known", inf, False)
+            self._documents = Memo(self._documents.capacity)
+            self._nobodys = Held((), self._stating.platform_rights, ("",), "known", inf, False)
         self._decisions = Memo(self._decisions.capacity)
         self._verdicts = Memo(self._verdicts.capacity)
 
@@ -688,12 +813,13 @@ class Guard:
         method = request.method if request.method in METHODS else ""  # no rule can ask for another
         verdicts: list[Verdict] = []
         for reading in readings.all:
-            evidence = policy.evidence(agent, identity, reading, method, networks, user_agents, held.rights, held.kind)
-            verdict = self._verdicts.get(evidence)
-            if verdict is None:
-                verdict = decide(policy, evidence, self._now_s)
-                self._verdicts.keep(evidence, verdict)
-            verdicts.append(verdict)
+            for kind in held.kinds:
+                evidence = policy.evidence(agent, identity, reading, method, networks, user_agents, held.rights, kind)
+                verdict = self._verdicts.get(evidence)
+                if verdict is None:
+                    verdict = decide(policy, evidence, self._now_s)
+                    self._verdicts.keep(evidence, verdict)
+                verdicts.append(verdict)
         return self._as_decision(strictest_verdict(verdicts), agent, identity, held)
 
     def read(self, request: Request, *, case_sensitive: bool | None = None) -> Readings:
@@ -750,15 +876,31 @@ class Guard:
 
     def serve(self, file: str, query: bytes) -> Reply:
         """A directive file; with `work=LAYER:ID` in the query, the document of that work where there is one."""
+        if self._files_turn_s < inf:
+            self.pass_by()
         if self.feed is not None and file in WORK_FILES and query.startswith(b"work="):
             try:
                 work = read_work(unquote_plus(query[5:].decode("latin-1"), "utf-8", "replace"))
             except ChoiceError:
                 return self.files[file]
             held = self.hold_works((Found((work,), ""),))
-            if held.spoken:
-                return render_work_file(file, self.declare(), work, held.rights)
+            if held.spoken or held.state == "away":
+                return self._document(file, work, held)
         return self.files[file]
+
+    def _document(self, file: str, work: Work, held: Held) -> Reply:
+        """The document of one work; made once for the same rights. While nothing is known of the work it says what is
+        enforced, and nobody keeps it."""
+        made = self._documents.get((file, work))
+        if made is not None and made[0] is held.rights:
+            return made[1]
+        reply = render_work_file(file, self._declaration or self.declare(), work, held.rights)
+        age = b"public, max-age=%d" % DOCUMENT_AGE_S if held.state == "known" else b"no-store"
+        headers = tuple((name, age if name == b"cache-control" else value) for name, value in reply.headers)
+        reply = reply._replace(headers=headers)
+        if held.state == "known":
+            self._documents.keep((file, work), (held.rights, reply))
+        return reply
 
     def answer(
         self,
@@ -837,13 +979,12 @@ class Guard:
                 reading,
                 trace(
                     policy,
-                    policy.evidence(
-                        agent, identity, reading, request.method, networks, user_agents, held.rights, held.kind
-                    ),
+                    policy.evidence(agent, identity, reading, request.method, networks, user_agents, held.rights, kind),
                     self.clock(),
                 ),
             )
             for reading in self.read(request).all
+            for kind in held.kinds
         )
 
 
@@ -861,7 +1002,10 @@ def refuser(declaration: Declaration) -> Callable[[Agent, str], bool]:
         identity = Identity.VERIFIED if known else Identity.UNVERIFIED
         if agent.category in ("browser", "unknown"):
             identity = Identity.UNKNOWN
-        reading = read_target(target.encode(), case_sensitive=policy.site.case_sensitive).canonical
+        try:
+            reading = read_target(target.encode(), case_sensitive=policy.site.case_sensitive).canonical
+        except TargetError:
+            return True
         reading = reading if policy.site.case_sensitive else reading.lower()
         kind = found[0].kind if found else ""
         return decide(policy, policy.evidence(agent, identity, reading, "GET", (), (), held, kind)).action == "block"
@@ -892,6 +1036,40 @@ def limit_key(limit: Limit, client: Client, agent: Agent, site: str) -> bytes:
         "site": site.encode(),
     }
     return b"".join(b"%d:%b" % (len(parts[name]), parts[name]) for name in limit.key)
+
+
+def strictest_words(said: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+    """Of the words for several kinds, what holds for all of them."""
+    first, *others = said
+    if not others:
+        return first
+    purposes = dict.fromkeys(purpose for words in said for purpose in words)
+    every = {purpose: [words.get(purpose, "") for words in said] for purpose in purposes}
+    return {
+        purpose: "disallow" if "disallow" in words else "allow"
+        for purpose, words in every.items()
+        if "disallow" in words or "" not in words
+    }
+
+
+def _read_named(value: bytes) -> tuple[Found, ...]:
+    """What the platform's answer names, each for itself; () when it names nothing."""
+    told: dict[Found, None] = {}
+    for part in value.decode("utf-8", "replace").split(","):
+        if text := part.strip():
+            if len(told) >= MAX_TOLD:
+                return (Found((), ""),)
+            try:
+                told[Found((read_work(text),), "")] = None
+            except ChoiceError:
+                return (Found((), ""),)
+    return tuple(told)
+
+
+def _named_beside(found: tuple[Found, ...], told: tuple[Found, ...]) -> tuple[Found, ...]:
+    """What the platform named, of the kinds that the address has, beside what the address itself names."""
+    kinds = tuple(dict.fromkeys(one.kind for one in found)) or ("",)
+    return (*(one._replace(kind=kind) for one in told for kind in kinds), *found)
 
 
 def _octets(text: str) -> bytes:

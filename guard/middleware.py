@@ -124,14 +124,19 @@ class GuardMiddleware:
     @guard.setter
     def guard(self, guard: Guard) -> None:
         # Requests under way hold the terms they began with; what was remembered for those goes with them.
-        self._terms = terms = _Terms(guard)
+        before: _Terms | None = getattr(self, "_terms", None)
+        self._terms: _Terms = _Terms(guard)
+        terms = self._terms
         self._passing = terms.passing
         self._hurried = terms.hurried
         self._asks_query = terms.asks_query
         for one in (guard, *guard.scopes):
-            one.changed = self._forget
+            one.listeners.add(self)
+        if before is not None and before.guard is not guard:
+            for one in (before.guard, *before.guard.scopes):
+                one.listeners.discard(self)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Works have other rights: what was known to pass is asked about again."""
         self._terms.passing = self._passing = Memo(self._passing.capacity)
 
@@ -271,19 +276,23 @@ class GuardMiddleware:
 
         async def name(message: Message) -> None:
             """Pass the application's answer on with its statements; if it is of a reserved work, refuse instead."""
-            nonlocal decision, withheld
+            nonlocal decision, withheld, status
             if withheld:
                 return
             if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
                 headers = list(message.get("headers") or ())
-                named = [value for field, value in headers if field == guard.work_header]
+                named = [value for field, value in headers if field.lower() == guard.work_header]
                 if named:
                     decision = guard.named(request, decision, b",".join(named))
-                    message["headers"] = [pair for pair in headers if pair[0] != guard.work_header]
+                    message["headers"] = [pair for pair in headers if pair[0].lower() != guard.work_header]
                     late = guard.answer(decision, admission, _accept(scope["headers"]), decision_id)
-                    if decision.action == "block" and late is not None and message["type"] == "http.response.start":
+                    if decision.action == "block" and late is not None:
                         withheld = True
-                        await _send_reply(scope["method"], scope["headers"], count, late)
+                        if message["type"] == "http.response.start":
+                            await _send_reply(scope["method"], scope["headers"], count, late)
+                        else:
+                            await _refuse_websocket(scope, count, late)
+                            status = late.status
                         return
                 await _stating(count, _stated(guard.said_of(decision)))(message)
                 return
@@ -347,10 +356,11 @@ class GuardMiddleware:
             await asyncio.sleep(max(0.0, file.due_s - time.monotonic()))
             try:
                 if (guard := await asyncio.to_thread(_look, file, self.guard)) is not None:
-                    carry_on(self.guard, guard)
+                    old = self.guard
+                    carry_on(old, guard)
                     self.guard = guard
                     await guard.open_rights()
-                    guard.join_robots(guard.foreign)
+                    guard.join_robots(old.foreign)  # it may have been learned while this guard was built
             except Exception:  # noqa: BLE001  # the guard in force goes on
                 _log.exception("a new policy could not be taken")
 
@@ -528,6 +538,11 @@ def matches_etag(reply: Reply, request_headers: Headers) -> bool:
 
 async def _deny_websocket(scope: Scope, receive: Receive, send: Send, reply: Reply) -> None:
     await receive()  # the server hands over websocket.connect first
+    await _refuse_websocket(scope, send, reply)
+
+
+async def _refuse_websocket(scope: Scope, send: Send, reply: Reply) -> None:
+    """Instead of accepting: an answer in HTTP where the server can give one, else it makes 403 of the close."""
     if "websocket.http.response" in scope.get("extensions", {}):
         headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
         await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})

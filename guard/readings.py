@@ -31,6 +31,7 @@ _PLAIN_SEGMENT = rb"[A-Za-z0-9_~\-!$&'()*+,=:@]++"
 _PLAIN = re.compile(rb"(?:/" + _PLAIN_SEGMENT + rb"(?:\." + _PLAIN_SEGMENT + rb")*+)++/?+")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_DOTS = re.compile(rb"/\.\.?(?:/|$)")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _FORBIDDEN_RAW = re.compile(rb"[\x00-\x20\x7f-\xff#]")
 _OVERLONG = re.compile(rb"[\xc0\xc1]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
@@ -59,6 +60,8 @@ def read_target(target: bytes, *, case_sensitive: bool = False, strip_prefixes: 
     spellings = list(enumerate(_decodings(target)))
     if b";" in target:  # servlet containers cut parameters first and decode then: an encoded ";" stays a letter
         spellings += enumerate(_decodings(_map_segments(target, _cut_parameters)), start=2)
+    if _DOTS.search(target):  # some remove dot segments before they decode: an encoded slash parts nothing then
+        spellings += enumerate(_decodings(_resolve(target)), start=2)
     for depth, spelling in spellings:
         for variant in _variants(spelling, strip_prefixes):
             reading = _resolve(variant).decode("utf-8", "replace")

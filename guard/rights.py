@@ -164,13 +164,17 @@ class Rights:
         return "open" if asked and all(words.values()) else "unstated"
 
     def _licensed(self, kind: str, purpose: str, named: set[str], identity: Identity) -> bool:
-        bound = (kind, purpose) in self._bound
+        wider = WITHIN.get(purpose, purpose)
+        said = purpose if purpose in self.preferences[kind] else wider  # the word that reserves it
+        bound = (kind, said) in self._bound
         for licence, below in self.licences:
             if licence.to not in named or (bound and below):
                 continue
-            if licence.proof == "verified" and identity is not Identity.VERIFIED and not licence.to.startswith("key:"):
+            believed = identity is Identity.VERIFIED or (licence.proof == "claim" and identity is not Identity.SPOOFED)
+            if not believed and not licence.to.startswith("key:"):
                 continue
-            if (not licence.purposes or purpose in licence.purposes) and (not licence.kinds or kind in licence.kinds):
+            covered = not licence.purposes or purpose in licence.purposes or wider in licence.purposes
+            if covered and (not licence.kinds or kind in licence.kinds):
                 return True
         return False
 

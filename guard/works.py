@@ -16,14 +16,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import quote, unquote_plus, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from guard.classify import PathPatterns
 from guard.rights import HOLDINGS, MAX_ID_CHARS, Work
 
 NAMED = re.compile(r"\{([a-z]+)\}")
 MAX_VALUES = 8
-"""So many values of one parameter are looked at; a query with more of them is of all works that could be told apart."""
+"""So many values of one parameter are looked up; of a query with more nothing is known but that it may be anybody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,15 @@ class WorkPath:
 
 
 class Found(NamedTuple):
-    """One way to read an address: the works it names, the narrowest first, and the kind of content (or "")."""
+    """One way to read an address: the works it names, the narrowest first, and the kind of content (or "").
+
+    No works: it may be of any. `sent` is how the bytes read as they came, so that it always counts; other readings may
+    be nobody's (see `is_straight`).
+    """
 
     works: tuple[Work, ...]
     kind: str
+    sent: bool = True
 
 
 class WorkPaths:
@@ -76,21 +81,31 @@ class WorkPaths:
         return bool(self.paths)
 
     def find(self, target: bytes, query: bytes, readings: Iterable[str]) -> tuple[Found, ...]:
-        """Every way to read the address, that of the bytes as sent first. `readings` keep their case."""
+        """Every way to read the address, those of the bytes as sent first. `readings` keep their case.
+
+        Several ways also where it names several works side by side (`id=1&id=2`): none lends its rights to the others.
+        """
         sent = tuple(unquote_to_bytes(part).decode("utf-8", "replace") for part in target.split(b"/") if part)
         raw = {part.decode("latin-1") for part in target.split(b"/") if b"%" in part}
-        spellings = [sent]
+        spellings = {sent: True}
+        bent = bool(raw) and not is_straight(target)
         for reading in readings:
             parts = tuple(part for part in reading.split("/") if part)
-            if raw.isdisjoint(parts):  # no server takes an id without decoding it
-                spellings.append(parts)
-        found: dict[Found, None] = {}
-        for parts in dict.fromkeys(spellings):
-            if (one := self._find(parts, query)) is not None:
-                found[one] = None
-        return tuple(found)
+            if raw.isdisjoint(parts):
+                spellings.setdefault(parts, False)
+                continue
+            # Servers part the path before they decode. That one decodes nothing counts at bent addresses alone.
+            decoded = (unquote_to_bytes(part).decode("utf-8", "replace") if part in raw else part for part in parts)
+            spellings.setdefault(tuple(decoded), False)
+            if bent:
+                spellings.setdefault(parts, False)
+        found: dict[tuple[tuple[Work, ...], str], Found] = {}
+        for parts, is_sent in spellings.items():
+            for works, kind in self._find(parts, query):
+                found.setdefault((works, kind), Found(works, kind, is_sent))
+        return tuple(found.values())
 
-    def _find(self, parts: tuple[str, ...], query: bytes) -> Found | None:
+    def _find(self, parts: tuple[str, ...], query: bytes) -> tuple[tuple[tuple[Work, ...], str], ...]:
         """The first pattern in the policy that fits. One that asks the query claims its paths: without the parameter
         they are of no work, unless another such pattern finds one."""
         # A slash that was encoded lies within its segment; here it may not part anything.
@@ -100,22 +115,27 @@ class WorkPaths:
         for position in self._patterns.match(text):
             path = self.paths[position]
             if claimed and not path.query:
-                return None
+                return ()
             named = _names_in(self._shapes[position], parts, self._case_sensitive)
             if named is None or any(len(value) > MAX_ID_CHARS or not value for value in named.values()):
                 continue
             if path.query:
                 values = _values(query, path.query)
+                if len(values) > MAX_VALUES:
+                    return (((), path.kind),)
                 if values:
-                    return Found(tuple(Work(path.layer, value) for value in values), path.kind)
+                    return tuple(((Work(path.layer, value),), path.kind) for value in values)
                 claimed = True
                 continue
             works = [Work(layer, value) for layer, value in named.items()]
             works.sort(key=lambda work: -HOLDINGS.index(work.layer))
             if path.id:
                 works[0] = Work(works[0].layer, NAMED.sub(lambda name: named[name[1]], path.id))  # noqa: B023
-            return Found(tuple(works), path.kind)
-        return None
+            elif len(works) > 1:
+                # Whoever asks writes the artist beside the track: only what a register knows of the track opens it.
+                return (tuple(works), path.kind), ((works[0],), path.kind)
+            return ((tuple(works), path.kind),)
+        return ()
 
     def places(self, work: Work) -> tuple[tuple[WorkPath, str, tuple[str, ...]], ...]:
         """Where a work is to be found: the pattern, an address under it, and how robots.txt spells all of them.
@@ -164,19 +184,29 @@ def _names_in(
 
 
 def _values(query: bytes, name: str) -> tuple[str, ...]:
-    """The values of one parameter, in their order, each once."""
+    """The values of one parameter, each once: those that any server could read, at most MAX_VALUES and one more.
+
+    Servers differ in what a key is (PHP drops blanks before it and brackets behind it, some fold its case), in whether
+    `;` parts parameters, and in which of several values counts.
+    """
     if not query:
         return ()
-    wanted = name.encode()
+    wanted = name.encode().lower()
+    pairs = query.split(b"&")
+    if b";" in query:
+        pairs += [piece for pair in pairs if b";" in pair for piece in pair.split(b";")]
     found: dict[str, None] = {}
-    for pair in query.split(b"&"):
+    for pair in pairs:
         key, _, value = pair.partition(b"=")
-        if key == wanted or (b"%" in key and unquote_to_bytes(key) == wanted):
-            text = unquote_plus(value.decode("latin-1"), "utf-8", "replace")
-            if text and len(text) <= MAX_ID_CHARS:
-                found[text] = None
-                if len(found) >= MAX_VALUES:
-                    break
+        if key != wanted:
+            bare = unquote_to_bytes(key.replace(b"+", b" ")).strip().lower()
+            if bare != wanted and (b"[" not in bare or bare.partition(b"[")[0] != wanted):
+                continue
+        text = unquote_to_bytes(value.replace(b"+", b" ")).decode("utf-8", "replace")
+        if text and len(text) <= MAX_ID_CHARS:
+            found[text] = None
+            if len(found) > MAX_VALUES:
+                break
     return tuple(found)
 
 

@@ -177,7 +177,7 @@ def test_what_is_published_and_what_is_enforced_agree(
             refused = decision.action == "block"
             # Who is refused for a work is refused for what its answers state, and the other way round.
             rights = guard.hold(asked(address, agent)).rights
-            kind = guard.hold(asked(address, agent)).kind or policy.kind_of(decision.route_class)
+            kind = guard.hold(asked(address, agent)).kinds[0] or policy.kind_of(decision.route_class)
             standing = rights.standing(kind, agent, decision.identity)
             assert (decision.rule == "rights") is (standing == "reserved"), (address, agent.name)
             if named:

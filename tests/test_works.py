@@ -79,11 +79,59 @@ def test_an_address_says_what_it_carries() -> None:
     assert PATHS.find(b"/track/12", b"", ())[0].kind == ""
 
 
-def test_several_ids_in_one_query_are_several_works_and_not_for_ever() -> None:
-    (found,) = PATHS.find(b"/rest/stream", b"id=1&id=2&id=1", ())
-    assert found.works == (Work("track", "1"), Work("track", "2"))
-    many = "&".join(f"id={n}" for n in range(1_000)).encode()
-    assert len(PATHS.find(b"/rest/stream", many, ())[0].works) == MAX_VALUES
+def test_several_ids_in_one_query_are_several_works_and_none_lends_its_rights() -> None:
+    found = PATHS.find(b"/rest/stream", b"id=1&id=2&id=1", ())
+    assert [one.works for one in found] == [(Work("track", "1"),), (Work("track", "2"),)]
+    assert all(one.sent for one in found)
+
+
+def test_a_query_of_more_ids_than_are_looked_up_may_be_of_any_work() -> None:
+    some = "&".join(f"id={n}" for n in range(MAX_VALUES)).encode()
+    assert len(PATHS.find(b"/rest/stream", some, ())) == MAX_VALUES
+    for more in (some + b"&id=666", "&".join(f"id={n}" for n in range(1_000)).encode()):
+        (found,) = PATHS.find(b"/rest/stream", more, ())
+        assert found.works == ()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"x=1;id=666",
+        b"id=5;id=666",
+        b"+id=666",
+        b"%20id=666",
+        b"ID=666",
+        b"id[]=666",
+        b"id%5B%5D=666",
+        b"id[0]=666",
+        b"i%64=666",
+        b"id=5&id=666",
+        b"id=%36%36%36",
+    ],
+)
+def test_however_a_server_may_read_the_parameter_its_work_is_found(query: bytes) -> None:
+    found = PATHS.find(b"/rest/stream", query, ())
+    assert Work("track", "666") in {work for one in found for work in one.works}
+
+
+def test_an_id_in_bytes_that_nobody_encoded_is_the_same_id() -> None:
+    plain, encoded = "id=Bj\u00f6rk".encode(), b"id=Bj%C3%B6rk"
+    assert PATHS.find(b"/rest/stream", plain, ()) == PATHS.find(b"/rest/stream", encoded, ())
+
+
+def test_an_artist_that_somebody_writes_beside_a_track_is_not_all_that_counts() -> None:
+    paths = WorkPaths([WorkPath("/by/{artist}/{track}")])
+    assert [one.works for one in paths.find(b"/by/open/victim", b"", ())] == [
+        (Work("track", "victim"), Work("artist", "open")),
+        (Work("track", "victim"),),
+    ]
+
+
+def test_an_encoded_slash_before_a_dot_segment_hides_no_work() -> None:
+    """Some servers remove dot segments first and decode then: there /track/x%2Fy/../victim is /track/victim."""
+    target = b"/track/x%2Fy/../victim"
+    found = PATHS.find(target, b"", read_target(target, case_sensitive=True).all)
+    assert Work("track", "victim") in {work for one in found for work in one.works}
 
 
 def test_where_the_site_tells_case_apart_so_do_its_works() -> None:

@@ -60,7 +60,9 @@ def examine(name: str, now_s: float) -> tuple[list[Problem], Policy | None]:
     for one in (policy, *policy.scopes):
         found += check_blocks(one, catalogue, now_s)
         try:
-            found += examine_rights(Guard(one, clock=lambda: now_s).declaration)
+            guard = Guard(one, clock=lambda: now_s)
+            found += examine_rights(guard.declaration)
+            found += guard.wrong
         except GuardError as error:  # a register with problems of its own
             problems = getattr(error, "problems", ())
             return [*found, *(problems or [Problem(one.file, 0, f"rights: {error}")])], policy

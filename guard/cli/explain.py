@@ -11,7 +11,7 @@ from typing import Any
 from guard.classify import name_browser
 from guard.cli.policies import open_console, print_json, read_moment, read_or_complain, wrong_usage
 from guard.compare import say_dates
-from guard.engine import Guard, Held, Layer
+from guard.engine import Guard, Held, Layer, strictest_words
 from guard.errors import TargetError
 from guard.identify import read_address
 from guard.model import Browser, Decision, Limit, Request
@@ -132,8 +132,11 @@ def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[
     policy = guard.policy
     held = guard.held_for(request)
     work = held.work if held is not None else None
-    kind = (held.kind if held is not None else "") or policy.kind_of(decision.route_class)
-    stated = held.rights.stated(kind) if held is not None and work else policy.stated(decision.route_class)
+    kinds = [one or policy.kind_of(decision.route_class) for one in (held.kinds if held is not None else ("",))]
+    kind = kinds[0]
+    stated = policy.stated(decision.route_class)
+    if held is not None and work:
+        stated = strictest_words([held.rights.stated(one) for one in kinds])
     weight = sum(addend for _, addend in decision.weights)
     return {
         "policy": {
