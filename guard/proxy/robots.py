@@ -11,7 +11,9 @@ import http.client
 import logging
 import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from guard.robotstxt import MAX_BYTES
@@ -36,8 +38,22 @@ def fetch_robots(upstream: Upstream, host: str, deadline_s: float = DEADLINE_S) 
     RFC 9309 2.3.1: a 4xx answer means that there is none; anything else but 200 tells nothing.
     """
     end_s = time.monotonic() + deadline_s
-    connection = _connect(upstream, host, deadline_s)
     try:
+        with _connect(upstream, end_s) as sock, _ended(sock, end_s) as late:
+            found = _ask(_secured(sock, upstream, end_s) if upstream.tls else sock, host)
+        if not late.is_set():  # else what was read was cut off by us
+            return found
+        why = "it takes too long"
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = type(error).__name__
+    _log.info("the platform's robots.txt could not be read: %s", why)
+    return None
+
+
+def _ask(sock: socket.socket, host: str) -> bytes | None:
+    connection = http.client.HTTPConnection(host)
+    connection.sock = sock
+    with contextlib.closing(connection):
         connection.request(
             "GET", "/robots.txt", headers={"Host": host, "User-Agent": "noai-guard", "Connection": "close"}
         )
@@ -47,39 +63,68 @@ def fetch_robots(upstream: Upstream, host: str, deadline_s: float = DEADLINE_S) 
         if answer.status != 200:
             return None
         found = b""
-        while len(found) <= MAX_BYTES:
-            if (left_s := end_s - time.monotonic()) <= 0:
-                return None
-            if connection.sock is not None:
-                connection.sock.settimeout(left_s)
-            piece = answer.read1(65_536)
-            if not piece:
-                return found
+        while len(found) <= MAX_BYTES and (piece := answer.read1(65_536)):
             found += piece
+        if len(found) <= MAX_BYTES and answer.length:
+            return None  # it ended before its length: what is missing may forbid something
         return found[:MAX_BYTES]
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        _log.info("the platform's robots.txt could not be read: %s", type(error).__name__)
-        return None
-    finally:
-        with contextlib.suppress(OSError):
-            connection.close()
 
 
-def _connect(upstream: Upstream, host: str, deadline_s: float) -> http.client.HTTPConnection:
+def _connect(upstream: Upstream, end_s: float) -> socket.socket:
+    """A connection to the platform, by whichever of its addresses. Raises OSError."""
     if upstream.path:
-        return _UnixConnection(upstream.path, deadline_s)
-    if upstream.tls:
-        context = ssl.create_default_context()
-        return http.client.HTTPSConnection(upstream.host, upstream.port, timeout=deadline_s, context=context)
-    return http.client.HTTPConnection(upstream.host, upstream.port, timeout=deadline_s)
+        return _connect_to(socket.AF_UNIX, upstream.path, end_s)
+    failed: OSError = TimeoutError()
+    for family, _, _, _, address in socket.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM):
+        try:
+            return _connect_to(family, address, end_s)
+        except OSError as error:
+            failed = error
+    raise failed
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, deadline_s: float) -> None:
-        super().__init__("localhost", timeout=deadline_s)
-        self._path = path
+def _connect_to(family: int, address: object, end_s: float) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(_left_s(end_s))
+        sock.connect(address)  # type: ignore[arg-type]  # it is of this family
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+
+def _secured(sock: socket.socket, upstream: Upstream, end_s: float) -> ssl.SSLSocket:
+    sock.settimeout(_left_s(end_s))
+    return ssl.create_default_context().wrap_socket(sock, server_hostname=upstream.host)
+
+
+@contextlib.contextmanager
+def _ended(sock: socket.socket, end_s: float) -> Iterator[threading.Event]:
+    """Shut the connection down at its end, whatever is being read from it; the event tells that this was done.
+
+    A timeout of the socket is one for each piece: a platform that sends a byte now and then would never meet it.
+    """
+    late = threading.Event()
+    with sock.dup() as same:  # TLS takes the socket itself away
+
+        def end() -> None:
+            late.set()
+            with contextlib.suppress(OSError):
+                same.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(max(0.0, end_s - time.monotonic()), end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield late
+        finally:
+            timer.cancel()
+            timer.join()  # it must not meet another socket of the same number
+
+
+def _left_s(end_s: float) -> float:
+    left_s = end_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s
