@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import struct
+import threading
 import time
 from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -339,6 +340,30 @@ async def test_a_version_that_cannot_be_taken_leaves_the_last_one(caplog: pytest
             while not sidecar.worker.swapped_total:
                 await asyncio.sleep(0.005)
             assert (await sidecar.ask(get())).values(b"content-usage") == [EVEN.encode()]
+        ours.close()
+
+
+async def test_a_robots_txt_that_is_learned_while_the_next_version_is_built_is_not_forgotten() -> None:
+    loop_thread, learned = threading.current_thread(), b"User-agent: *\nDisallow: /learned/\n"
+
+    def clock() -> float:
+        """Asked for the time where the next guard is built: meanwhile the platform has answered."""
+        if threading.current_thread() is not loop_thread and not guard.foreign:
+            guard.join_robots(learned)
+        return time.time()
+
+    guard = Guard(read_policy(policy_of(1)), clock=clock)
+    async with Platform().running() as platform, side(platform.port, guard=guard) as sidecar:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        sidecar.worker.follow(theirs)
+        ours.sendall(pack(version(2)))
+        async with asyncio.timeout(5):
+            while sidecar.worker.guard is guard:
+                await asyncio.sleep(0.005)
+            assert guard.foreign == learned
+            while b"Disallow: /learned/" not in (await sidecar.ask(get("/robots.txt"))).body:
+                await asyncio.sleep(0.01)
         ours.close()
 
 

@@ -189,7 +189,9 @@ class Worker:
                     continue
                 finally:
                     sys.setswitchinterval(interval_s)
+                old = self.guard
                 self.swap(guard)
+                guard.join_robots(old.foreign)  # it may have been learned while this one was built
                 await guard.open_rights()
                 guard.join_robots(guard.foreign)
                 inbox.took(guard.policy.version)
