@@ -403,6 +403,11 @@ class Guard:
         return self._declaration
 
     @property
+    def made(self) -> bool:
+        """Are the directive files ready? If not, the first to ask for one waits until they are."""
+        return self._files is not None
+
+    @property
     def files(self) -> dict[str, Reply]:
         """The directive files by path, ready to be sent."""
         if self._files is None:

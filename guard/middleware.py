@@ -298,6 +298,8 @@ class GuardMiddleware:
                 return
             await count(message)
 
+        if decision.action == "serve" and not guard.made:  # an application without lifespan never told us to start
+            await asyncio.to_thread(lambda: guard.files)
         reply = guard.answer(decision, admission, _accept(scope["headers"]), decision_id, request.query)
         try:
             if reply is None and guard.work_header:
