@@ -45,6 +45,11 @@ def answers(port: int) -> bool:
     return False
 
 
+def heed_ctrl_c() -> None:
+    """For `preexec_fn`: SIGINT does what it does at a terminal, also when a shell started us in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Running:
     """A process that listens on `port`."""
 

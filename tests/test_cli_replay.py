@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SHARED
-from tests.processes import CHROME, eventually, get, platform, sidecar
+from tests.processes import CHROME, eventually, get, heed_ctrl_c, platform, sidecar
 
 GPTBOT = "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko); compatible; GPTBot/1.3; +https://openai.com/gptbot"
 POLICY = """\
@@ -280,14 +280,18 @@ def test_somebody_at_a_terminal_sees_how_far_it_is(policy: Path, tmp_path: Path)
 
 def test_who_stops_it_early_sees_what_was_read_until_then(policy: Path) -> None:
     command = [sys.executable, "-m", "guard", "replay", str(policy), "-", "--json"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdin is not None
-    process.stdin.write(line().encode() * 4000)  # more than a pipe holds: when all is taken, the reading has begun
-    process.stdin.flush()
-    waiting = bytearray(4)
-    assert eventually(lambda: not fcntl.ioctl(process.stdin, termios.FIONREAD, waiting) and not any(waiting), 30)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=heed_ctrl_c) as process:
+        try:
+            assert (into := process.stdin) is not None
+            into.write(line().encode() * 4000)  # more than a pipe holds: once it is taken, reading has begun
+            into.flush()
+            left = bytearray(4)
+            assert eventually(lambda: not fcntl.ioctl(into, termios.FIONREAD, left) and not any(left), 30)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert 0 < json.loads(out)["requests"] <= 4000
     assert err.decode() == "guard replay: stopped early; this is what was read until then\n"

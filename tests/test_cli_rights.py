@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from guard.registers.sqlite import SqliteRegister
 from guard.registers.swap import import_works
 from guard.rights import Choice, Work
+from tests.processes import heed_ctrl_c
 from tests.test_registers import choices, some_works
 
 ARTISTS = "layer,id,parents,no-ai,contact\nlabel,L1,,,\nartist,11,label:L1,yes,'=mail\n"
@@ -405,14 +406,15 @@ def test_what_stands_in_a_register_does_not_move_the_cursor(tmp_path: Path) -> N
 def test_ctrl_c_leaves_the_register_as_it_was(register: Path) -> None:
     before = register.read_bytes()
     command = [sys.executable, "-m", "guard", "rights", "import", str(register), "-", "--format", "csv"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stderr=pipe, preexec_fn=heed_ctrl_c) as process:
         try:
             assert process.stdin is not None and process.stderr is not None
             process.stdin.write(b"layer,id\n" + b"".join(b"track,%d\n" % number for number in range(50_000)))
             process.stdin.flush()  # a pipe holds far less: most of it has been read
             process.send_signal(signal.SIGINT)
-            err = process.stderr.read()
             assert process.wait(20) == 130
+            err = process.stderr.read()
         finally:
             process.kill()
     assert b"the register is as it was" in err
