@@ -283,7 +283,8 @@ def test_who_stops_it_early_sees_what_was_read_until_then(policy: Path) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=heed_ctrl_c) as process:
         try:
-            assert (into := process.stdin) is not None
+            into = process.stdin
+            assert into is not None
             into.write(line().encode() * 4000)  # more than a pipe holds: once it is taken, reading has begun
             into.flush()
             left = bytearray(4)
