@@ -53,6 +53,13 @@ _ACTIONS_MEANT = {
 """What other guards call it."""
 _PREFERENCES_MEANT = {"no": "disallow", "yes": "allow"}
 _LIKE_A_REGEX = re.compile(r"\.\*|[\^$\\|\[\]]")  # parentheses stand in many a User-Agent
+_MEANT_OTHERWISE = re.compile(
+    r"(?:proxy|content|access-control|strict|x-forwarded|sec|tdm)-.+|connection|keep-alive|te|trailer|upgrade"
+    r"|transfer-encoding|http2-settings|host|date|server|via|age|vary|allow|location|retry-after|expires|pragma"
+    r"|cache-control|warning|accept-ranges|etag|last-modified|set-cookie|www-authenticate|authentication-info"
+    r"|ratelimit(?:-.+)?|link|x-robots-tag"
+)
+"""Headers of answers, in which nobody else's word would be found, or which would be taken away from who needs them."""
 _NEVER_PASSED = ("challenge", "captcha", "redirect", "html")
 
 
@@ -393,6 +400,9 @@ class PolicyReader(NodeReader):
         header = self.text(node, "header", where).lower()
         if header and not re.fullmatch(r"[a-z0-9-]+", header):
             self.refuse(node.get("header") or node, f"{where}'{header}' is not a header name")
+        elif _MEANT_OTHERWISE.fullmatch(header):
+            message = f"{where}the header '{header}' says something else already: take one of your own, X-Guard-Work"
+            self.refuse(node.get("header") or node, message)
         works = self.each(node, "works", self.work_path, where)
         written = node.get("works")
         if not header and (written is None or (isinstance(written, Sequence) and not written.items)):

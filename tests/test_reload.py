@@ -23,7 +23,7 @@ from guard.model import Admission, Limit
 from guard.policy import Policy
 from guard.proxy.handover import MAX_FRAME_BYTES, Inbox, Line, Version, pack, unpack
 from guard.proxy.reading import UNDER_WAY, Read, Reading, Taken
-from guard.watch import PolicyFile, Refused, Unchanged, render
+from guard.watch import PolicyFile, Refused, Unchanged, render, succeed
 from tests.processes import Running, eventually, sidecar, uvicorn
 from tests.processes import get as ask
 from tests.sidecar import OK, Message, Platform, Side, get, side
@@ -341,6 +341,40 @@ async def test_a_version_that_cannot_be_taken_leaves_the_last_one(caplog: pytest
                 await asyncio.sleep(0.005)
             assert (await sidecar.ask(get())).values(b"content-usage") == [EVEN.encode()]
         ours.close()
+
+
+async def test_the_header_that_names_a_work_is_heard_by_each_version_and_never_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "rights.yaml").write_text("version: 1\nworks: {'track:closed': {preferences: {train-ai: disallow}}}\n")
+
+    def a_policy(header: str) -> Policy:
+        rights = f"rights: {{source: '{tmp_path}/rights.yaml', header: {header}}}\n"
+        return read_policy(f"version: 1\nsite: {{name: x}}\ndefault: allow\npreferences: {{train-ai: allow}}\n{rights}")
+
+    heads = {
+        b"/plain": b"x-work: track:closed\r\nX-GUARD-WORK: track:closed\r\n",
+        b"/twice": b"X-Work: track:1\r\nX-Guard-Work: track:1\r\n"
+        b"x-WORK: track:closed\r\nx-guard-worK: track:closed\r\n",
+        b"/hop": b"X-Work: track:closed\r\nX-Guard-Work: track:closed\r\nConnection: X-Work, x-guard-work\r\n",
+    }
+    hint = b"HTTP/1.1 103 Early Hints\r\nX-Work: track:closed\r\nX-Guard-Work: track:closed\r\nServer: x\r\n\r\n"
+    async with Platform().running() as platform:
+        platform.reply = lambda asked: OK.replace(b"\r\n", b"\r\n" + heads.get(asked.target, b""), 1)
+        async with side(platform.port, guard=Guard(a_policy("X-Guard-Work"))) as sidecar:
+            worker = sidecar.worker
+            for header in (b"X-Guard-Work", b"X-Work", b"X-Guard-Work", b"X-Work"):
+                worker.swap(succeed(worker.guard, a_policy(header.decode())))
+                await worker.guard.open_rights()
+                for target in (*heads, *heads, b"/silent"):
+                    answer = await sidecar.ask(get(target.decode()))
+                    word = b"y" if target == b"/silent" else b"n"
+                    assert answer.values(b"content-usage") == [b"train-ai=" + word], (header, target)
+                    assert answer.values(header) == []
+                    assert answer.values(b"content-length") == [b"2"]
+            platform.reply = lambda asked: hint + OK
+            async with sidecar.client() as client:
+                early, answer = await client.ask(get()), await client.message()
+            assert (early.status, answer.status) == (103, 200)
+            assert (early.values(b"server"), early.values(b"x-work")) == ([b"x"], [])
 
 
 async def test_a_robots_txt_that_is_learned_while_the_next_version_is_built_is_not_forgotten() -> None:

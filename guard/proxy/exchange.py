@@ -208,6 +208,8 @@ class Exchange:
     def informed(self, head: ResponseHead) -> None:
         """An interim answer: 103 goes on, 100 we have said ourselves."""
         if head.status != 100 and not self.head.version_10:
+            if self.guard.work_header:
+                head.take(self.guard.work_header)  # a word to us; the answer itself will say of which work it is
             self.connection.transport.write(
                 write_answer(head, NO_BODY, False, False, self.connection.worker.no_statement)
             )

@@ -410,7 +410,7 @@ class ResponseHead:
                 self.special = [*special, *_nominated(raw, special)]
                 break
         self.written: tuple[Statement, bytes] | None = None
-        self.taken: tuple[bytes, bytes] | None = None
+        self.taken: dict[bytes, bytes | None] = {}
         framing, self.body_bytes = UNTIL_CLOSE, 0
         for kind, _, value in special:
             if kind == _LENGTH:
@@ -429,23 +429,28 @@ class ResponseHead:
     def take(self, name: bytes) -> bytes | None:
         """The values of a field (name in lower case), which is cut out of the head; None when it was not there.
 
-        Heads of the same bytes are one object: what was taken once is remembered.
+        Heads of the same bytes are one object, and hosts and versions of the policy may each ask for another name: what
+        was taken once is remembered for all of them.
         """
-        if self.taken is not None and self.taken[0] == name:
-            return self.taken[1]
-        if b"\r\n%b:" % name not in self.raw.lower():
-            return None
-        kept, values = [], []
-        for line in self.raw[:-4].split(b"\r\n"):
-            field, colon, value = line.partition(b":")
-            if colon and field.lower() == name:
-                values.append(value.strip(b" \t"))
-            else:
-                kept.append(line)
-        self.raw = b"\r\n".join(kept) + b"\r\n\r\n"
-        self.written = None
-        self.taken = (name, b",".join(values))
-        return self.taken[1]
+        try:
+            return self.taken[name]
+        except KeyError:
+            pass
+        found = None
+        if b"\r\n%b:" % name in self.raw.lower():
+            kept, values = [], []
+            for line in self.raw[:-4].split(b"\r\n"):
+                field, colon, value = line.partition(b":")
+                if colon and field.lower() == name:
+                    values.append(value.strip(b" \t"))
+                else:
+                    kept.append(line)
+            self.raw = b"\r\n".join(kept) + b"\r\n\r\n"
+            self.special = [special for special in self.special if special[1].lower() != name]
+            self.written = None
+            found = b",".join(values)
+        self.taken[name] = found
+        return found
 
 
 _USUAL_CONNECTION = frozenset((b"keep-alive", b"close"))
