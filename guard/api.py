@@ -24,11 +24,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from math import inf, isfinite
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
@@ -62,6 +62,7 @@ MAX_FAILURES = 5
 
 _FAILURES_PER_S = 60.0
 _BODY_WITHIN_S = 10.0
+_FOLLOW_EVERY_S = 0.25
 _MAX_JOBS = 64
 _THREADS = 8
 _MAX_BY_CHARS = 200
@@ -72,7 +73,9 @@ _BEARER = re.compile(rb"bearer {1,8}([A-Za-z0-9._~+/-]{1,512}={0,2})", re.IGNORE
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,512}={0,2}")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,62}[A-Za-z0-9])?")
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"')
-_PAGE = re.compile(r"([0-9.e+-]{1,32}):([0-9]{1,7})")
+_PAGE = re.compile(r"(-?[0-9]{1,15}):([0-9]{1,15})")
+_MAX_SKIP = 10_000
+"""Of a register that cannot go on from a place, this many changes of one moment are told at most."""
 
 _log = logging.getLogger("guard.api")
 
@@ -182,6 +185,17 @@ class _Caller(NamedTuple):
     writes: bool
 
 
+PlatformWord = Callable[[float], Choice]
+"""The platform's own word at a moment (seconds since 1970)."""
+
+
+class Terms(NamedTuple):
+    """What is in force: where the holders' words are (None: the policy keeps none), and the platform's own word."""
+
+    register: Any
+    platform: PlatformWord
+
+
 class _Conditions(NamedTuple):
     """`match` None: no If-Match; "*": any; else the strong tags. `create`: If-None-Match: *."""
 
@@ -194,40 +208,47 @@ _Make = Callable[[Entry | None], tuple[Choice | None, tuple[Work, ...] | None, s
 
 
 def create_api(
-    register: RightsSource,
+    register: RightsSource | None,
     *,
     tokens: Mapping[str, Token | str],
-    platform: Choice | None = None,
+    platform: Choice | PlatformWord | None = None,
     prefix: str = "/guard/api",
     deadline_s: float = 5.0,
     clock: Callable[[], float] = time.time,
 ) -> Api:
-    """The API over `register`, to be served or mounted.
+    """The API over `register` (None: there is none for now), to be served, or mounted: at `prefix`, or above it.
 
     `tokens`: name -> Token, or the SHA-256 of a token that may write, in hexadecimal. `platform` is the word that the
-    policy has for all works. `deadline_s` bounds every question to the register. `clock` gives seconds since 1970.
+    policy has for all works, or what gives that of a moment. `deadline_s` bounds every question to the register.
+    `clock` gives seconds since 1970.
     """
     read = {name: Token(bytes.fromhex(token)) if isinstance(token, str) else token for name, token in tokens.items()}
     if not read or any(len(token.digest) != 32 for token in read.values()):
         raise ValueError("the API needs at least one token, each a SHA-256 digest")
-    return Api(register, read, platform or Choice({}), prefix.rstrip("/"), deadline_s, clock)
+    word = platform if callable(platform) else _always(platform or Choice({}))
+    return Api(Terms(register, word), read, prefix.rstrip("/"), deadline_s, clock)
+
+
+def _always(choice: Choice) -> PlatformWord:
+    return lambda _now_s: choice
 
 
 class Api:
-    """An ASGI application; see `create_api`. It opens the register when the server says that it starts."""
+    """An ASGI application; see `create_api`. It opens the register when the server says that it starts, or when it is
+    first asked: nobody tells an application that is mounted."""
 
     def __init__(
         self,
-        register: RightsSource,
+        terms: Terms,
         tokens: Mapping[str, Token],
-        platform: Choice,
         prefix: str,
         deadline_s: float,
         clock: Callable[[], float],
     ) -> None:
-        self._register: Any = register
+        self.terms = terms
+        """May be put in the place of the old at any time: a request takes what is here when it comes."""
         self._tokens = tokens
-        self._platform = platform
+        self._open: tuple[Any, asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
         self._prefix = prefix
         self._deadline_s = deadline_s
         self._clock = clock
@@ -254,15 +275,30 @@ class Api:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self._register.open()
+                if self.terms.register is not None:
+                    await self._opened()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                await self._register.close()
+                if self._open is not None:
+                    await self._open[0].close()
+                    self._open = None
                 if self._threads is not None:
                     self._threads.shutdown(wait=False, cancel_futures=True)
                     self._threads = None
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def _opened(self) -> Terms:
+        """What is in force, with its register open in the running loop, and no other."""
+        terms, loop = self.terms, asyncio.get_running_loop()
+        if terms.register is None:
+            raise _Problem(503, "The policy in force keeps no rights of works.")
+        before = self._open
+        if before is None or before[:2] != (terms.register, loop):
+            old = before[0] if before is not None and before[1] is loop else None
+            self._open = before = (terms.register, loop, loop.create_task(_exchange(old, terms.register)))
+        await asyncio.shield(before[2])
+        return terms
 
     async def _consider(self, scope: Scope, receive: Receive) -> _Answer:
         """The answer to one request, whatever it is."""
@@ -283,7 +319,7 @@ class Api:
 
     async def _route(self, scope: Scope, receive: Receive) -> _Answer:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        parts = _path_parts(scope, self._prefix)
+        base, parts = _path_parts(scope, self._prefix)
         if parts == ["health"]:
             _allow(method, "GET")
             return _Answer(200, {"status": "ok"})
@@ -291,23 +327,23 @@ class Api:
         match parts:
             case ["openapi.json"]:
                 _allow(method, "GET")
-                root: str = scope.get("root_path", "")
-                return _Answer(200, self._described | {"servers": [{"url": quote(root + self._prefix) or "/"}]})
+                return _Answer(200, self._described | {"servers": [{"url": quote(base) or "/"}]})
             case ["rights"]:
                 _allow(method, "GET")
                 query = _read_query(scope, "since", "limit", "page")
-                return await self._in_thread(self._changes, query)
+                return await self._in_thread(self._changes, await self._opened(), query)
             case ["rights", layer, name, "history"]:
                 _allow(method, "GET")
                 limit = _read_limit(_read_query(scope, "limit"), 1000)
-                return await self._in_thread(self._history, _read_work(layer, name), limit)
+                work = _read_work(layer, name)
+                return await self._in_thread(self._history, await self._opened(), work, limit)
             case ["rights", layer, name]:
                 _allow(method, "GET", "PUT", "PATCH", "DELETE")
                 work = _read_work(layer, name)
                 if method == "GET":
                     query = _read_query(scope, "at")
                     at_s = _read_moment(query["at"], "at") if "at" in query else None
-                    return await self._in_thread(self._look, work, at_s)
+                    return await self._in_thread(self._look, await self._opened(), work, at_s)
                 return await self._change(scope, receive, method, work, caller)
             case ["rights", *_] if len(parts) > 3:
                 raise _Problem(404, "Write a slash within an id as %2F.")
@@ -357,16 +393,17 @@ class Api:
 
     # -- reading; all of this runs in threads
 
-    def _look(self, work: Work, at_s: float | None) -> _Answer:
-        view = self._view(work, at_s)
+    def _look(self, terms: Terms, work: Work, at_s: float | None) -> _Answer:
+        view = self._view(terms, work, at_s)
         return _Answer(200, view, (("etag", _etag(view)),))
 
-    def _view(self, work: Work, at_s: float | None = None) -> dict[str, Any]:
+    def _view(self, terms: Terms, work: Work, at_s: float | None = None) -> dict[str, Any]:
         """Everything about one work, now or at a past moment."""
-        chain, entry = self._chain(work, at_s)
+        chain, entry = _chain(terms.register, work, at_s)
         now_s = self._clock() if at_s is None else at_s
-        rights = resolve(chain, self._platform, now_s)
-        layers = [(PLATFORM, self._platform), *in_order(chain)]
+        platform = terms.platform(now_s)
+        rights = resolve(chain, platform, now_s)
+        layers = [(PLATFORM, platform), *in_order(chain)]
         return {
             "work": str(work),
             "known": entry is not None,
@@ -384,64 +421,33 @@ class Api:
             "follows": _written_rights(rights),
         }
 
-    def _chain(self, work: Work, at_s: float | None) -> tuple[Chain, Entry | None]:
-        if not hasattr(self._register, "entry"):
-            if at_s is not None:
-                self._kept("at")
-            known = self._register.find((work,))
-            if known.state == "away":
-                raise _Problem(503, "The source of rights was asked and has not answered yet.", ("retry-after", "1"))
-            own = dict(known.chain).get(work)
-            return known.chain, (own, ()) if own is not None else None
-        if at_s is not None:
-            past: Chain = self._kept("at")((work,), at_s).chain
-            known_now: Entry | None = self._register.entry(work)
-            return past, known_now
-        entries: dict[Work, Entry | None] = {}
-
-        def look(one: Work) -> Entry | None:
-            entry: Entry | None = self._register.entry(one)
-            entries[one] = entry
-            return entry
-
-        chain = climb((work,), look)
-        return chain, entries[work]
-
-    def _history(self, work: Work, limit: int) -> _Answer:
-        changes: tuple[Change, ...] = self._kept("history")(work)
+    def _history(self, terms: Terms, work: Work, limit: int) -> _Answer:
+        changes: tuple[Change, ...] = _kept(terms.register, "history")(work)
         told = [_written_change(change) for change in changes[-limit:]]
         return _Answer(200, {"work": str(work), "changes": told, "total": len(changes)})
 
-    def _changes(self, query: Mapping[str, str]) -> _Answer:
-        since_s, skip = 0.0, 0
+    def _changes(self, terms: Terms, query: Mapping[str, str]) -> _Answer:
         limit = _read_limit(query, 100)
+        after = (0, 0)
         if "page" in query:
             if "since" in query:
                 raise _Problem(400, "Send page or since, not both.")
-            since_s, skip = _read_page(query["page"])
+            after = _read_page(query["page"])
         elif "since" in query:
-            since_s = _read_moment(query["since"], "since")
-        changes: tuple[Change, ...] = self._kept("changes")(since_s, skip + limit + 1)
-        page, more = changes[skip : skip + limit], len(changes) > skip + limit
+            after = (ceil(round(_read_moment(query["since"], "since") * 1000, 3)), 0)
+        told = _later(terms.register, after, limit + 1)
         following = None
-        if more:
-            last_s = page[-1].at_s
-            # Several changes may be of one moment: the next page leaves out those of it that were given.
-            given = sum(change.at_s == last_s for change in changes[: skip + limit])
-            following = f"{last_s!r}:{given}"
-        return _Answer(200, {"changes": [_written_change(change) for change in page], "next": following})
-
-    def _kept(self, name: str) -> Callable[..., Any]:
-        """What the register tells of the past. Raises _Problem when it keeps none."""
-        ask: Callable[..., Any] | None = getattr(self._register, name, None)
-        if ask is None:
-            raise _Problem(404, "This source of rights keeps no history.")
-        return ask
+        if len(told) > limit:
+            at_ms, number = told[limit - 1][0]
+            following = f"{at_ms}:{number}"
+        changes = [_written_change(change) for _, change in told[:limit]]
+        return _Answer(200, {"changes": changes, "next": following})
 
     # -- writing
 
     async def _change(self, scope: Scope, receive: Receive, method: str, work: Work, caller: _Caller) -> _Answer:
-        if not hasattr(self._register, "put"):
+        terms = await self._opened()
+        if not hasattr(terms.register, "put"):
             sentence = "This register is only read here: change it where it is kept."
             raise _Problem(405, sentence, ("allow", "GET, HEAD"))
         if not caller.writes:
@@ -450,18 +456,18 @@ class Api:
         query = _read_query(scope, *(("reason",) if method == "DELETE" else ()))
         body = await _read_body(scope, receive, patch=method == "PATCH", needed=method != "DELETE")
         make = {"PUT": _put, "PATCH": _patch, "DELETE": _withdraw}[method](work, body, query, caller.name)
-        return await self._in_thread(self._write, work, make, conditions)
+        return await self._in_thread(self._write, terms, work, make, conditions)
 
-    def _write(self, work: Work, make: _Make, conditions: _Conditions) -> _Answer:
+    def _write(self, terms: Terms, work: Work, make: _Make, conditions: _Conditions) -> _Answer:
         lock = self._locks[hash(work) % len(self._locks)]
         if not lock.acquire(timeout=self._deadline_s):
             raise RegisterError("another change of this work is still under way")
         try:
-            before: Entry | None = self._register.entry(work)
+            before: Entry | None = terms.register.entry(work)
             own = before[0] if before else None
             if conditions.create and own is not None:
                 raise _Problem(412, "The work has a choice already.")
-            if conditions.match is not None and not self._matches(work, own, conditions.match):
+            if conditions.match is not None and not self._matches(terms, work, own, conditions.match):
                 raise _Problem(412, "Look at the work again: it is not what If-Match names.")
             choice, parents, by, why = make(before)
             moved = parents is not None and parents != (before[1] if before else ())
@@ -470,8 +476,8 @@ class Api:
                 now_s = round(self._clock(), 3)
                 if choice is not None:
                     choice = replace(choice, by=by, at_s=now_s, reason=why)
-                self._register.put(Change(now_s, work, choice, by, why), parents)
-            view = self._view(work)
+                terms.register.put(Change(now_s, work, choice, by, why), parents)
+            view = self._view(terms, work)
         finally:
             lock.release()
         said = {
@@ -484,8 +490,75 @@ class Api:
         status = 201 if changed and own is None and choice is not None else 200
         return _Answer(status, said, (("etag", _etag(view)),))
 
-    def _matches(self, work: Work, own: Choice | None, tags: frozenset[str]) -> bool:
-        return own is not None if "*" in tags else _etag(self._view(work)) in tags
+    def _matches(self, terms: Terms, work: Work, own: Choice | None, tags: frozenset[str]) -> bool:
+        return own is not None if "*" in tags else _etag(self._view(terms, work)) in tags
+
+
+# -- what a register tells
+
+
+async def _exchange(old: Any, new: Any) -> None:
+    """Open a register in the place of another. Neither may fail because it is away; if one does, it is away."""
+    for step in (new.open, *(() if old is None else (old.close,))):
+        try:
+            await step()
+        except Exception:  # noqa: BLE001 - the next question shows whether it answers
+            _log.exception("a register could not be opened or closed")
+
+
+def _chain(register: Any, work: Work, at_s: float | None) -> tuple[Chain, Entry | None]:
+    if not hasattr(register, "entry"):
+        if at_s is not None:
+            _kept(register, "at")
+        known = register.find((work,))
+        if known.state == "away":
+            raise _Problem(503, "The source of rights was asked and has not answered yet.", ("retry-after", "1"))
+        own = dict(known.chain).get(work)
+        return known.chain, (own, ()) if own is not None else None
+    if at_s is not None:
+        past: Chain = _kept(register, "at")((work,), at_s).chain
+        known_now: Entry | None = register.entry(work)
+        return past, known_now
+    entries: dict[Work, Entry | None] = {}
+
+    def look(one: Work) -> Entry | None:
+        entry: Entry | None = register.entry(one)
+        entries[one] = entry
+        return entry
+
+    chain = climb((work,), look)
+    return chain, entries[work]
+
+
+def _later(register: Any, after: tuple[int, int], limit: int) -> Sequence[tuple[tuple[int, int], Change]]:
+    """At most `limit` changes behind a place, each with its own: its moment in milliseconds, and a number there."""
+    ask = getattr(register, "later", None)
+    if ask is not None:
+        found: Sequence[tuple[tuple[int, int], Change]] = ask(after, limit)
+        return found
+    changes = _kept(register, "changes")  # it cannot go on from a place: within one moment they are counted
+    at_ms, given = after
+    if given > _MAX_SKIP:
+        raise _Problem(400, "page is what stood in `next`.", key="page")
+    numbers: dict[int, int] = {}
+    told: list[tuple[tuple[int, int], Change]] = []
+    for change in changes(at_ms / 1000, given + limit):
+        at = round(change.at_s * 1000)
+        numbers[at] = numbers.get(at, 0) + 1
+        if (at, numbers[at]) > after:
+            told.append(((at, numbers[at]), change))
+    return told
+
+
+def _kept(register: Any, name: str) -> Callable[..., Any]:
+    """What the register tells of the past. Raises _Problem when it keeps none."""
+    ask: Callable[..., Any] | None = getattr(register, name, None)
+    if ask is None:
+        raise _Problem(404, "This source of rights keeps no history.")
+    return ask
+
+
+# -- what is to be written
 
 
 def _put(work: Work, body: Any, _query: Mapping[str, str], name: str) -> _Make:
@@ -544,14 +617,10 @@ def _merge(written: Any, patch: Any) -> Any:
 
 
 def _read_valid(said: object) -> Choice:
-    """A choice that can also be written down again. Raises ChoiceError."""
+    """A choice whose author has a name of bearable length. Raises ChoiceError."""
     choice = read_choice(said)
     if len(choice.by) > _MAX_BY_CHARS:
         raise ChoiceError("by", f"at most {_MAX_BY_CHARS} characters")
-    try:
-        write_choice(choice)
-    except (ValueError, OverflowError):
-        raise ChoiceError("", "no calendar has one of these moments") from None
     return choice
 
 
@@ -594,24 +663,28 @@ def _written_rights(rights: Rights) -> dict[str, Any]:
 # -- requests ----------------------------------------------------------------------------------------------
 
 
-def _path_parts(scope: Scope, prefix: str) -> list[str]:
-    """The segments behind the prefix, each decoded once. Raises _Problem."""
+def _path_parts(scope: Scope, prefix: str) -> tuple[str, list[str]]:
+    """Where the API begins, and the segments behind that, each decoded once. Raises _Problem.
+
+    The prefix stands in the address, or where the application is mounted ends with it.
+    """
     raw = scope.get("raw_path")
+    root = scope.get("root_path", "").rstrip("/")
     path: bytes = quote(scope["path"]).encode() if raw is None else raw.partition(b"?")[0]
-    path = _below(path, scope.get("root_path", ""))
-    if prefix:
-        if not path.startswith(f"{prefix}/".encode()):
-            raise _Problem(404, "The addresses that there are stand in openapi.json.")
-        path = path[len(prefix) :]
+    path = _below(path, root)
+    if prefix and path.startswith(f"{prefix}/".encode()):
+        path, root = path[len(prefix) :], root + prefix
+    elif prefix and not root.endswith(prefix):
+        raise _Problem(404, "The addresses that there are stand in openapi.json.")
     try:
-        return [unquote_to_bytes(part).decode() for part in path.split(b"/")[1:]]
+        return root, [unquote_to_bytes(part).decode() for part in path.split(b"/")[1:]]
     except UnicodeDecodeError:
         raise _Problem(400, "The address is no UTF-8.") from None
 
 
 def _below(path: bytes, root: str) -> bytes:
     """What of a path lies below where the application is mounted, as it was sent."""
-    wanted = root.rstrip("/").encode("utf-8", "surrogatepass")
+    wanted = root.encode("utf-8", "surrogatepass")
     if not wanted:
         return path
     end = path.find(b"/", 1)
@@ -670,15 +743,12 @@ def _read_moment(text: str, key: str) -> float:
     return moment_s
 
 
-def _read_page(text: str) -> tuple[float, int]:
-    try:
-        match = _PAGE.fullmatch(text)
-        moment_s = float(match[1]) if match else inf
-    except ValueError:
-        moment_s = inf
-    if match is None or not isfinite(moment_s):
+def _read_page(text: str) -> tuple[int, int]:
+    """Milliseconds since 1970, and the number of the last change that was told. Raises _Problem."""
+    match = _PAGE.fullmatch(text)
+    if match is None:
         raise _Problem(400, "page is what stood in `next`.", key="page")
-    return moment_s, int(match[2])
+    return int(match[1]), int(match[2])
 
 
 def _read_conditions(scope: Scope) -> _Conditions:
@@ -805,19 +875,26 @@ def _version() -> str:
 
 
 def serve_api(
-    register_location: str,
+    register_location: str | None,
     sock: socket.socket,
     tokens: Mapping[str, Token | str],
     *,
-    platform: Choice | None = None,
+    platform: Choice | PlatformWord | None = None,
+    follow: Callable[[], tuple[str | None, PlatformWord] | None] | None = None,
 ) -> None:
     """Answer on a listening socket until SIGTERM or SIGINT, then return when what is under way is done (5 s at most).
 
-    To be called in the main thread of a process. Raises ValueError or RegisterError when there is no such register.
+    `follow` is asked again and again, in a thread, what is in force now: where the register is (None: there is none
+    any more) and the platform's word, or None while nothing has changed. A register with problems is away until they
+    are mended. To be called in the main thread of a process. Raises ValueError when the location names no register.
     """
     import uvicorn
 
-    api = create_api(open_register(register_location), tokens=tokens, platform=platform)
+    register = _open_leniently(register_location)
+    api = create_api(register, tokens=tokens, platform=platform)
+    ended = threading.Event()
+    if follow is not None:
+        threading.Thread(target=_follow, args=(api, register_location, follow, ended), daemon=True).start()
     config = uvicorn.Config(
         api,
         access_log=False,
@@ -835,9 +912,35 @@ def serve_api(
     try:
         uvicorn.Server(config).run(sockets=[sock])
     finally:
+        ended.set()
         for number, previous in before.items():
             signal.signal(number, previous)
 
 
 def _ignore(_number: int, _frame: object) -> None:
     """The end was asked for, and has come."""
+
+
+def _open_leniently(location: str | None) -> RightsSource | None:
+    return None if location is None else open_register(location, lenient=True)
+
+
+def _follow(
+    api: Api,
+    location: str | None,
+    ask: Callable[[], tuple[str | None, PlatformWord] | None],
+    ended: threading.Event,
+) -> None:
+    """Put what is in force into the API, until the end."""
+    while not ended.wait(_FOLLOW_EVERY_S):
+        try:
+            found = ask()
+            if found is None:
+                continue
+            there, platform = found
+            register = api.terms.register if there == location else _open_leniently(there)
+            location = there
+            api.terms = Terms(register, platform)
+            _log.info("the API follows the policy that is in force now")
+        except Exception:  # noqa: BLE001 - what was in force goes on
+            _log.exception("the policy cannot be followed")

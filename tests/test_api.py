@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import hashlib
 import http.client
+import http.server
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -34,6 +36,7 @@ from guard.api import MAX_FAILURES, Api, Failures, Token, create_api, read_token
 from guard.errors import RegisterError
 from guard.openapi import describe
 from guard.protocols import NOTHING_LISTED, Change, Known, Register
+from guard.registers.http import HttpRegister
 from guard.registers.plain import MemoryRegister
 from guard.registers.redis import RedisRegister
 from guard.registers.sqlite import SqliteRegister
@@ -275,8 +278,8 @@ def test_of_two_who_saw_the_same_only_one_writes() -> None:
         ({"licences": [{"to": "suno"}]}, "licences[0].to", "operator:NAME"),
         ({"until": "soon"}, "until", "2026-12-01"),
         ({"until": "9999-12-31"}, "until", "calendar"),
-        ({"until": "9999-12-31T23:59:59.9999Z"}, "", "calendar"),
-        ({"from": "0001-01-01T00:00+23:00"}, "", "calendar"),
+        ({"until": "9999-12-31T23:59:59.9999Z"}, "until", "calendar"),
+        ({"from": "0001-01-01T00:00+23:00"}, "from", "calendar"),
         ({"licence": "javascript:alert(1)"}, "licence", "https://"),
         ({"at": "2026-01-01"}, "at", "leave it out"),
         ({"by": "x" * 201}, "by", "200"),
@@ -381,6 +384,59 @@ def test_pages_hold_every_change_once_also_of_one_moment(moments: list[int], lim
     assert seen == [str(change.work) for change in register.changes(0.0, 100)]
 
 
+class Counted(SqliteRegister):
+    rows = 0
+
+    def later(self, after: Any, limit: int) -> Any:
+        told = super().later(after, limit)
+        self.rows += len(told)
+        return told
+
+
+class Plainly(MemoryRegister):
+    """A register of somebody else, who cannot go on from a place."""
+
+    later = None  # type: ignore[assignment]
+
+    def changes(self, since_s: float, limit: int) -> tuple[Change, ...]:
+        told = [change for change in self._changes if change.at_s >= since_s]
+        return tuple(sorted(told, key=lambda change: change.at_s)[:limit])
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "valkey", "plainly"])
+def test_pages_of_every_register_hold_every_change_once_and_read_no_more_than_they_hold(
+    kind: str, tmp_path: Path
+) -> None:
+    def turn_over(register: Any) -> None:
+        for number, moment in enumerate([3, 1, 2, 2, 2, 2, 2, 9, 2, 1]):
+            register.put(Change(1000.123 + moment, Work("track", str(number)), Choice({}), "anna", ""))
+        app = create_api(register, tokens=TOKENS)
+        pages, query = [], "limit=3&since=1970-01-01"
+        while query:
+            page = ask_app(app, "GET", "/guard/api/rights", query=query)
+            assert page.status == 200, page.body
+            pages.append([change["work"].removeprefix("track:") for change in page.json["changes"]])
+            following = page.json["next"]
+            query = f"limit=3&page={following}" if following else ""
+        assert pages == [["1", "9", "2"], ["3", "4", "5"], ["6", "8", "0"], ["7"]]
+        if isinstance(register, Counted):
+            assert register.rows == 4 + 4 + 4 + 1
+            register.rows = 0
+        if kind != "plainly":
+            assert ask_app(app, "GET", "/guard/api/rights", query="page=0:9999999&limit=1").json["changes"]
+        else:
+            assert ask_app(app, "GET", "/guard/api/rights", query="page=0:9999999&limit=1").status == 400
+        if isinstance(register, Counted):
+            assert register.rows == 2
+
+    if kind == "valkey":
+        with server("valkey") as store:
+            turn_over(RedisRegister(store.url))
+    else:
+        kinds: dict[str, Any] = {"memory": MemoryRegister, "plainly": Plainly}
+        turn_over(kinds[kind]() if kind in kinds else Counted(tmp_path / "rights.sqlite"))
+
+
 def test_changes_are_told_from_a_moment_on(site: Site) -> None:
     for number in range(3):
         site.ask("PUT", f"/rights/track/{number}", NO_AI)
@@ -402,6 +458,8 @@ def test_changes_are_told_from_a_moment_on(site: Site) -> None:
         "page=x",
         "page=inf:1",
         "page=1e999:1",
+        "page=1.5:1",
+        "page=1",
         "page=1:1&since=2026-01-01",
         "surprise=1",
         "a",
@@ -608,6 +666,53 @@ def test_it_works_mounted_under_an_application(framework: str, where: str) -> No
         assert site.ask("GET", "/openapi.json").json["servers"] == [{"url": quote(where) + "/guard/api"}]
 
 
+@pytest.mark.parametrize("outer", ["", "/outer", "/in ner"])
+@pytest.mark.parametrize("framework", ["starlette", "fastapi"])
+def test_it_may_be_mounted_at_its_prefix(framework: str, outer: str) -> None:
+    api = create_api(MemoryRegister(), tokens=TOKENS)
+    inner: Any = Starlette(routes=[Mount("/guard/api", app=api)])
+    if framework == "fastapi":
+        inner = FastAPI()
+        inner.mount("/guard/api", api)
+    with Site(Starlette(routes=[Mount(outer, app=inner)]) if outer else inner, quote(outer) + "/guard/api") as site:
+        assert site.ask("PUT", "/rights/artist/AC%2FDC", NO_AI).status == 201
+        assert site.ask("GET", "/rights/artist/AC%2FDC").json["choice"]["preferences"] == NO_AI["preferences"]
+        assert site.ask("GET", "/openapi.json").json["servers"] == [{"url": quote(outer) + "/guard/api"}]
+        assert site.ask("GET", "/health", token=None).status == 200
+
+
+class Service(http.server.BaseHTTPRequestHandler):
+    """A platform that is asked for rights, and says of every work that it reserves."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["works"]
+        body = json.dumps({"works": dict.fromkeys(asked, NO_AI)}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_where_nobody_says_that_it_starts_a_register_is_opened_at_the_first_question() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as service:
+        thread = threading.Thread(target=service.serve_forever)
+        thread.start()
+        try:
+            source = HttpRegister(f"http://127.0.0.1:{service.server_port}/rights")
+            app = Starlette(routes=[Mount("/guard/api", app=create_api(source, tokens=TOKENS))])
+            with Site(app) as site:
+                assert site.ask("GET", "/rights/track/1", token=None).status == 401
+                assert source.asks == 0
+                assert eventually(lambda: site.ask("GET", "/rights/track/1").status == 200)
+                assert site.ask("GET", "/rights/track/1").json["choice"] == NO_AI
+        finally:
+            service.shutdown()
+            thread.join()
+
+
 def test_it_may_be_mounted_without_a_prefix_of_its_own() -> None:
     app = FastAPI()
     app.mount("/settings/rights-api", create_api(MemoryRegister(), tokens=TOKENS, prefix=""))
@@ -619,6 +724,10 @@ def test_it_may_be_mounted_without_a_prefix_of_its_own() -> None:
 def test_it_works_behind_a_proxy_that_takes_the_root_away() -> None:
     app = create_api(MemoryRegister(), tokens=TOKENS)
     assert ask_app(app, "GET", "/guard/api/health", root="/outer").status == 200
+    assert ask_app(app, "GET", "/outer/guard/api/health", root="/outer").status == 200
+    assert ask_app(app, "GET", "/guard/api/health", root="/outer/guard/api").status == 200
+    assert ask_app(app, "GET", "/health", root="/outer/guard/api").status == 200
+    assert ask_app(app, "GET", "/health", root="/outer").status == 404
 
 
 # -- a process of its own --------------------------------------------------------------------------------------
@@ -630,6 +739,108 @@ from guard.api import read_tokens, serve_api
 sock = socket.socket(); sock.bind(("127.0.0.1", int(sys.argv[1]))); sock.listen(64)
 serve_api(sys.argv[2], sock, read_tokens(Path(sys.argv[3])))
 """
+
+
+POLICY = """\
+version: 1
+site: {{name: Example, url: "https://music.example"}}
+default: allow
+preferences: {{search: {search}, train-ai: allow}}
+terms:
+  changes:
+    - {{from: 2020-06-01, preferences: {{ai-use: disallow}}}}
+rights: {{source: {source}, works: [{{path: "/track/{{track}}"}}]}}
+"""
+REGISTER = 'version: 1\nworks: {"track:1": {preferences: {train-ai: %s}}}\n'
+
+
+@contextlib.contextmanager
+def guarded(folder: Path, port: int) -> Iterator[int]:
+    """`guard serve` with the API at `port`; gives the process id of the supervisor."""
+    (folder / "tokens").write_text(f"settings page: {WRITER}\n")
+    words = ["serve", "--upstream", "http://127.0.0.1:9", "--ignore-robots", "--policy", str(folder / "policy.yaml")]
+    words += ["--listen", "127.0.0.1:0", "--api", f"127.0.0.1:{port}", "--api-tokens", str(folder / "tokens")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "guard", *words], stdout=log, stderr=log)
+    try:
+        yield process.pid
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0, (folder / "log").read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def look_at(port: int, path: str) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", f"/guard/api{path}", headers={"Authorization": f"Bearer {WRITER}"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    except OSError:
+        return 0, None
+    finally:
+        connection.close()
+
+
+def test_beside_the_workers_it_says_what_the_policy_in_force_says(tmp_path: Path) -> None:
+    policy, port = tmp_path / "policy.yaml", free_port()
+    for name, word in (("a", "open"), ("b", "disallow")):
+        (tmp_path / f"{name}.yaml").write_text(REGISTER % word)
+
+    def write(search: str, name: str) -> None:
+        policy.write_text(POLICY.format(search=search, source=tmp_path / f"{name}.yaml"))
+
+    def platform(query: str = "") -> dict[str, str]:
+        status, view = look_at(port, f"/rights/track/4711{query}")
+        words: dict[str, str] = view["layers"][0]["choice"]["preferences"] if status == 200 else {}
+        return words
+
+    write("allow", "a")
+    with guarded(tmp_path, port):
+        assert eventually(lambda: platform().get("search") == "allow", 20.0)
+        assert platform()["ai-use"] == "disallow"
+        write("disallow", "a")
+        assert eventually(lambda: platform().get("search") == "disallow", 10.0)
+        assert look_at(port, "/rights/track/1")[1]["follows"]["preferences"]["train-ai"] == "allow"
+        write("disallow", "b")
+        assert eventually(
+            lambda: look_at(port, "/rights/track/1")[1]["follows"]["preferences"]["train-ai"] == "disallow", 10.0
+        )
+        policy.write_text("nonsense")
+        assert eventually(lambda: "REFUSED" in (tmp_path / "log").read_text(), 10.0)
+        assert platform()["search"] == "disallow"
+
+
+def test_what_the_platform_said_at_a_moment_is_told_of_that_moment() -> None:
+    words = {"early": read_choice({"preferences": {"search": "allow"}}), "late": read_choice(NO_AI)}
+    app = create_api(
+        MemoryRegister(), tokens=TOKENS, platform=lambda now_s: words["late" if now_s > 1.6e9 else "early"]
+    )
+    path = "/guard/api/rights/track/1"
+    assert ask_app(app, "GET", path).json["layers"][0]["choice"] == NO_AI
+    early = ask_app(app, "GET", path, query="at=2020-01-01").json
+    assert early["layers"][0]["choice"] == {"preferences": {"search": "allow"}}
+    assert early["follows"]["preferences"] == {"search": "allow"}
+
+
+def test_a_register_file_with_problems_is_away_and_the_process_lives(tmp_path: Path) -> None:
+    port, source = free_port(), tmp_path / "r.yaml"
+    source.write_text(REGISTER % "allow")
+    (tmp_path / "policy.yaml").write_text(POLICY.format(search="allow", source=source))
+    with guarded(tmp_path, port) as pid:
+        assert eventually(lambda: look_at(port, "/rights/track/1")[0] == 200, 20.0)
+        source.write_text(REGISTER % "nonsense")
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        assert eventually(lambda: look_at(port, "/rights/track/1")[0] == 503, 10.0)
+        assert "cannot be read" in look_at(port, "/rights/track/1")[1]["detail"]
+        source.write_text(REGISTER % "allow")
+        assert eventually(lambda: look_at(port, "/rights/track/1")[0] == 200, 10.0)
+        log = (tmp_path / "log").read_text()
+        assert log.count("the process beside the workers ended") == 1
+        assert "unknown word 'nonsense'" in log
 
 
 def test_a_process_serves_it_until_it_is_asked_to_end_and_curl_can_use_it(tmp_path: Path) -> None:
@@ -791,6 +1002,7 @@ QUERIES = st.one_of(
     MOMENTS.map(lambda at: f"at={quote(at.encode('utf-8', 'surrogatepass'))}"),
     MOMENTS.map(lambda at: f"since={quote(at.encode('utf-8', 'surrogatepass'))}"),
     st.builds(lambda at, skip: f"page={at}:{skip}", st.floats(), st.integers(-1, 10**8)),
+    st.builds(lambda at, number: f"page={at}:{number}", st.integers(), st.integers(-1, 10**16)),
     st.builds(lambda limit: f"limit={limit}", st.integers(-1, 2000)),
     st.text(st.characters(max_codepoint=255), max_size=20),
 )

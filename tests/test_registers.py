@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guard.errors import ChoiceError, RegisterError
-from guard.protocols import NOTHING_LISTED, Change, Register, RightsSource
+from guard.protocols import NOTHING_LISTED, Change, Known, Register, RightsSource
 from guard.registers import open_register
 from guard.registers.plain import MemoryRegister, PlainRegister, PlainRegisterError, read_entries
 from guard.registers.rows import Row, read_csv, read_json_lines, write_cells, write_json_row
@@ -418,6 +418,54 @@ async def test_a_bad_new_file_changes_nothing(tmp_path: Path) -> None:
         assert register.find((Work("track", "1"),)).state == "known"
     finally:
         await register.close()
+
+
+@pytest.mark.anyio
+async def test_who_must_live_with_a_file_that_has_problems_is_away_until_they_are_mended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, track = tmp_path / "r.yaml", Work("track", "1")
+    path.write_text('version: 1\nworks: {"trac:1": {}}\n')
+    with pytest.raises(PlainRegisterError):
+        open_register(str(path))
+    register = open_register(str(path), lenient=True)
+    assert isinstance(register, PlainRegister)
+    assert caplog.text.count("did you mean 'track'?") == 1
+    await register.open()
+    try:
+        assert register.find((track,)) == Known(((track, None),), "away")
+        for ask in (lambda: register.entry(track), register.stats, lambda: list(register.entries())):
+            with pytest.raises(RegisterError):
+                ask()
+        path.write_text('version: 1\nworks: {"track:1": {preferences: {train-ai: disallow}}}\n')
+        assert register._look() is True
+        assert words(register, track) == Choice({"": {"train-ai": "disallow"}})
+        assert register.find((track,)).state == "known"
+    finally:
+        await register.close()
+    assert caplog.text.count("did you mean 'track'?") == 1
+
+
+def test_a_file_with_nonsense_in_it_makes_no_question_fail(path: Path) -> None:
+    register, track, artist = SqliteRegister(path), Work("track", "1"), Work("artist", "1")
+    register.put(Change(1.0, track, Choice({}), "", ""), (artist,))
+    register.put(Change(1.0, artist, Choice({}), "", ""))
+    good = register.find((track,)).chain
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE works SET parents = '9:1'")  # no layer has this number
+    register._turn += 1
+    assert register.find((track,)) == Known(good, "stale")
+    assert SqliteRegister(path).find((track,)) == Known(((track, None),), "away")
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE works SET parents = '', said = 77")  # and no saying this one
+    assert SqliteRegister(path).find((track,)) == Known(((track, None),), "away")
+
+
+def test_a_work_of_no_layer_makes_no_question_fail() -> None:
+    strange = Work("song", "1")
+    register = PlainRegister("/nowhere/rights.yaml")
+    register._entries[strange] = (None, (Work("artist", "1"),))
+    assert register.find((strange,)) == Known(((strange, None),), "away")
 
 
 @pytest.mark.parametrize(

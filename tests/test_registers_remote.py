@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.errors import RegisterError
-from guard.protocols import NOTHING_LISTED, Change, Register, RightsSource
+from guard.protocols import NOTHING_LISTED, Change, Known, Register, RightsSource
 from guard.registers import open_register
 from guard.registers.http import HttpRegister
 from guard.registers.redis import RedisRegister
@@ -102,6 +102,17 @@ async def test_what_nobody_asked_for_yet_is_away_and_is_asked_for_beside_the_req
         known = source.find((TRACK,))
     assert known.state == "known"
     assert dict(known.chain) == {TRACK: NO_AI, RELEASE: None, ARTIST: OPEN, LABEL: None}
+
+
+async def test_whatever_is_remembered_no_question_fails() -> None:
+    strange = Work("song", "1")
+    source = Asked({strange: (NO_AI, (ARTIST,)), TRACK: FAMILY[TRACK]})
+    async with opened(source):
+        source.find((strange,))
+        source.find((TRACK,))
+        await source.settled()
+        assert source.find((strange,)) == Known(((strange, None),), "away")
+        assert said_of(source, TRACK) == NO_AI
 
 
 async def test_asks_of_one_tick_go_out_together_and_each_work_once() -> None:

@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -33,9 +34,10 @@ from guard.proxy.worker import Timeouts, Upstream, Worker, platform_host
 from guard.records import json_lines
 from guard.registers import open_register
 from guard.registers.sqlite import SqliteRegister
+from guard.rights import Choice
 from guard.sources import shipped_folder
 from guard.stores import open_store
-from guard.watch import PolicyFile, render
+from guard.watch import PolicyFile, Swap, render
 
 EX_CONFIG = 78
 _TURNS_S = 0.0005
@@ -102,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         policy = file.policy
         upstream = Upstream.parse(arguments.upstream)
         tls = _tls(arguments.tls_cert, arguments.tls_key)
-        api = _api(arguments.api, arguments.api_tokens, policy)
+        api = _api(arguments.api, arguments.api_tokens, file, polling=not arguments.no_reload)
         sock = listen(arguments.listen)
     except (ValueError, OSError, GuardError) as error:
         sys.stderr.write(f"guard: {error}\n")
@@ -211,13 +213,13 @@ def _open_record(named: str | None, policy: Policy) -> Versions:
     return record
 
 
-def _api(address: str | None, tokens_file: str | None, policy: Policy) -> Callable[[], None] | None:
+def _api(address: str | None, tokens_file: str | None, file: PolicyFile, *, polling: bool) -> Callable[[], None] | None:
     """What the process of the rights API does; None when none is wanted. Raises ValueError or OSError in words."""
     if address is None:
         if tokens_file is not None:
             raise ValueError("--api-tokens needs --api: where is it to answer?")
         return None
-    if policy.rights is None:
+    if file.policy.rights is None:
         raise ValueError("--api: this policy keeps no rights of works: it needs a block 'rights'")
     from guard.api import read_tokens, serve_api
 
@@ -228,11 +230,47 @@ def _api(address: str | None, tokens_file: str | None, policy: Policy) -> Callab
         tokens = read_tokens(Path(tokens_file) if tokens_file is not None else said)
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"--api-tokens {tokens_file or '(GUARD_API_TOKENS)'}: {error}") from None
-    source, platform, sock = policy.rights.source, policy.platform_choice, listen(address)
-    register = open_register(source)
+    sock = listen(address)
+    register = open_register(file.policy.rights.source)
     if isinstance(register, SqliteRegister):
         register.create()  # where a settings page is about to write, nobody has said anything yet
-    return lambda: serve_api(source, sock, tokens, platform=platform)
+
+    def serve() -> None:  # in a fork of the supervisor: `file` holds what is in force at that moment
+        source, platform = _in_force(file.policy)
+        serve_api(source, sock, tokens, platform=platform, follow=_following(file) if polling else None)
+
+    return serve
+
+
+def _in_force(policy: Policy) -> tuple[str | None, Callable[[float], Choice]]:
+    """Where the holders' words are, and the platform's own word at a moment."""
+    source = None if policy.rights is None else policy.rights.source
+    return source, lambda now_s: policy.stating(now_s).platform_choice
+
+
+def _following(file: PolicyFile) -> Callable[[], tuple[str | None, Callable[[float], Choice]] | None]:
+    """What gives a changed policy once, in a process that serves no files: it judges as the supervisor does, and notes
+    nothing."""
+    record, file.record, adapt = file.record, None, file.adapt
+
+    def judge(policy: Policy) -> Policy:
+        policy = policy if adapt is None else adapt(policy)
+        why = None
+        if record is not None:
+            with contextlib.suppress(GuardError):  # the supervisor says so
+                record.poll()
+                why = record.too_soon(policy, shipped_catalogue(), file.wall())
+        if why is not None:
+            raise PolicyError((Problem(policy.file, 0, why),))
+        return policy
+
+    file.adapt = judge
+
+    def look() -> tuple[str | None, Callable[[float], Choice]] | None:
+        outcome = file.poll(time.monotonic())
+        return _in_force(outcome.policy) if isinstance(outcome, Swap) else None
+
+    return look
 
 
 def secret_of(policy: Policy) -> bytes:

@@ -19,11 +19,12 @@ FILES = {".yaml": "yaml", ".yml": "yaml", ".sqlite": "sqlite", ".sqlite3": "sqli
 SCHEMES = ("sqlite://", "http://", "https://", "redis://", "rediss://", "unix://")
 
 
-def open_register(location: str, *, max_age_s: float = 60.0) -> RightsSource:
+def open_register(location: str, *, max_age_s: float = 60.0, lenient: bool = False) -> RightsSource:
     """The register that a path or an address names, not yet opened.
 
     `max_age_s`: so long an answer of a platform that is asked over HTTP counts. Raises ValueError when the location
-    names no register, and RegisterError when it is a YAML file with problems.
+    names no register, and RegisterError when it is a YAML file with problems, unless `lenient`: then the problems are
+    logged, and the register is away until the file is right.
     """
     scheme, separator, rest = location.partition("://")
     scheme = scheme.lower()
@@ -50,7 +51,7 @@ def open_register(location: str, *, max_age_s: float = 60.0) -> RightsSource:
     if kind == "yaml":
         from guard.registers.plain import PlainRegister
 
-        return PlainRegister(path)
+        return PlainRegister(path, lenient=lenient)
     raise ValueError(_no_register(_ending(path), "", tuple(FILES)))
 
 

@@ -12,11 +12,12 @@ a changed file with problems changes nothing.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
+from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from guard.documents import MAX_BYTES, Node, Scalar, Sequence, read_document
@@ -26,7 +27,7 @@ from guard.nodes import guess
 from guard.protocols import Change, Known, Listed
 from guard.registers.looking import Looking
 from guard.registers.rows import RANK, check_parents, path_of, problems_of, read_parents
-from guard.registers.sqlite import signed, to_ms, until_ms
+from guard.registers.sqlite import Moment, from_ms, nothing_known, signed, to_ms, until_ms
 from guard.rights import HOLDINGS, Choice, Work, check_work, climb, read_choice, read_work
 
 Entry = tuple[Choice | None, tuple[Work, ...]]
@@ -98,12 +99,14 @@ class MemoryRegister(_Entries):
     def __init__(self, entries: Mapping[Work, Entry] | None = None) -> None:
         super().__init__(entries or {})
         self._changes: list[Change] = []
+        self._moments: list[Moment] = []
+        self._noting = Lock()
         self._different = False
         self._looking = Looking(self._look)
         for work, (choice, parents) in self._entries.items():
             check_parents(check_work(*work), parents)
             if choice is not None:
-                self._changes.append(Change(choice.at_s, work, choice, choice.by, choice.reason))
+                self._note(Change(choice.at_s, work, choice, choice.by, choice.reason))
 
     def heed(self, changed: Callable[[], None]) -> None:
         self._looking.heed(changed)
@@ -127,10 +130,15 @@ class MemoryRegister(_Entries):
         change = change._replace(at_s=to_ms(change.at_s) / 1000)
         change = change._replace(choice=signed(change))
         _, before = self._entries.get(work, (None, ()))
-        self._changes.append(change)
+        self._note(change)
         self._entries[work] = (change.choice, before if parents is None else parents)
         self._different = True
         self._looking.hurry()
+
+    def _note(self, change: Change) -> None:
+        with self._noting:
+            self._changes.append(change)
+            insort(self._moments, (to_ms(change.at_s), len(self._changes)))
 
     def at(self, works: tuple[Work, ...], moment_s: float) -> Known:
         def look(work: Work) -> Entry | None:
@@ -146,8 +154,11 @@ class MemoryRegister(_Entries):
         return tuple(change for change in self._changes if change.work == work)
 
     def changes(self, since_s: float, limit: int) -> tuple[Change, ...]:
-        told = [change for change in self._changes if change.at_s >= since_s]
-        return tuple(sorted(told, key=lambda change: change.at_s)[: max(0, limit)])
+        return tuple(change for _, change in self.later((from_ms(since_s), 0), limit))
+
+    def later(self, after: Moment, limit: int) -> tuple[tuple[Moment, Change], ...]:
+        start = bisect_right(self._moments, after)
+        return tuple((moment, self._changes[moment[1] - 1]) for moment in self._moments[start : start + max(0, limit)])
 
     def stats(self) -> dict[str, object]:
         newest = max((change.at_s for change in self._changes), default=None)
@@ -155,23 +166,40 @@ class MemoryRegister(_Entries):
 
 
 class PlainRegister(_Entries):
-    """The YAML file at `path`, which may come later. Raises PlainRegisterError when it is there and has problems."""
+    """The YAML file at `path`, which may come later. Raises PlainRegisterError when it is there and has problems.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    `lenient`: then it is away until they are mended, for a process that is started anew must live with what it finds.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, lenient: bool = False) -> None:
         super().__init__({})
         self.path = Path(path).absolute()
         self._name = os.fspath(path)
         self._state = "away"
         self._looking = Looking(self._look)
         self._seen = _stamp(self.path)
-        with contextlib.suppress(OSError):
+        try:
             self._take()
+        except OSError:
+            pass
+        except PlainRegisterError as error:
+            if not lenient:
+                raise
+            _log.error("the register: REFUSED, it is away until this is mended\n  %s", _cut(error.problems))
 
     def __repr__(self) -> str:
         return f"PlainRegister({str(self.path)!r})"
 
     def find(self, works: tuple[Work, ...]) -> Known:
-        return Known(climb(works, self._entries.get), self._state)
+        try:
+            return Known(climb(works, self._entries.get), self._state)
+        except Exception:  # noqa: BLE001  # whatever is asked for, a request goes on
+            return nothing_known(works)
+
+    def entry(self, work: Work) -> Entry | None:
+        """What is in force for the work itself, and its parents. Raises RegisterError when there is no file."""
+        self._need()
+        return super().entry(work)
 
     def entries(self) -> Iterator[tuple[Work, Choice | None, tuple[Work, ...]]]:
         """Everything in force, in the order of layers and ids. Raises RegisterError when there is no file."""
@@ -185,7 +213,7 @@ class PlainRegister(_Entries):
 
     def _need(self) -> None:
         if self._state == "away":
-            raise RegisterError(f"{self.path}: no such file, or it cannot be read")
+            raise RegisterError(f"{self.path}: no such file, or it cannot be read, or it has problems")
 
     def heed(self, changed: Callable[[], None]) -> None:
         self._looking.heed(changed)

@@ -39,7 +39,7 @@ from guard.errors import ChoiceError, RegisterError
 from guard.protocols import NOTHING_LISTED, Change, Known, Listed
 from guard.registers.remote import MAX_ENTRY_CHARS, Answers, Entry, RemoteSource, read_json, read_parents
 from guard.registers.rows import check_parents
-from guard.registers.sqlite import signed, to_ms, until_ms
+from guard.registers.sqlite import Moment, from_ms, signed, to_ms, until_ms
 from guard.rights import HOLDINGS, Choice, Work, check_work, climb, read_choice, read_work, write_choice
 from guard.stores.redis import place
 
@@ -343,10 +343,18 @@ class RedisRegister(RemoteSource):
 
     def changes(self, since_s: float, limit: int) -> tuple[Change, ...]:
         """At most `limit` changes of all works from a moment on, the oldest first. Raises RegisterError."""
-        (versions,) = self._send(
-            [("ZRANGEBYSCORE", self._key("changes"), repr(since_s), "+inf", "LIMIT", 0, max(0, limit))]
-        )
-        return tuple(self._changes_of(versions))
+        return tuple(change for _, change in self.later((from_ms(since_s), 0), limit))
+
+    def later(self, after: Moment, limit: int) -> tuple[tuple[Moment, Change], ...]:
+        """At most `limit` changes that stand behind `after`, each with its place. Raises RegisterError."""
+        if limit < 1:
+            return ()
+        key, (at, version) = self._key("changes"), after
+        before, rank = self._send([("ZCOUNT", key, "-inf", f"({at / 1000!r}"), ("ZRANK", key, f"{version:016d}")])
+        start = before if rank is None else rank + 1
+        (versions,) = self._send([("ZRANGE", key, start, start + limit - 1)])
+        told = zip(versions, self._changes_of(versions), strict=True)
+        return tuple(((to_ms(change.at_s), int(number)), change) for number, change in told)
 
     def _changes_of(self, versions: Sequence[bytes]) -> Iterator[Change]:
         for start in range(0, len(versions), _CHUNK):

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from guard.errors import ChoiceError, RegisterError
 from guard.memo import Memo
 from guard.protocols import NOTHING_LISTED, Known, Listed
+from guard.registers.sqlite import nothing_known
 from guard.rights import MAX_CHAIN, Choice, Work, climb, read_choice, read_work
 
 MAX_WORKS = 65_536
@@ -149,14 +150,17 @@ class RemoteSource(ABC):
         """What is remembered of the works and of those above them; the rest is asked for beside this."""
         chains = self._chains
         chain = chains.young.get(works) or chains.get(works)
-        now_s = self._clock()
-        if chain is not None and now_s < self._sure_until_s:
-            for held in chain.made_of:
-                if now_s >= held.due_s:
-                    break
-            else:
-                return chain.known
-        return self._find(works, chain, now_s)
+        try:
+            now_s = self._clock()
+            if chain is not None and now_s < self._sure_until_s:
+                for held in chain.made_of:
+                    if now_s >= held.due_s:
+                        break
+                else:
+                    return chain.known
+            return self._find(works, chain, now_s)
+        except Exception:  # noqa: BLE001  # whatever is remembered, a request goes on
+            return nothing_known(works) if chain is None else Known(chain.known.chain, "stale")
 
     def _find(self, works: tuple[Work, ...], before: _Chain | None, now_s: float) -> Known:
         memory = self._memory

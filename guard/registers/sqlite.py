@@ -31,7 +31,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
-from guard.errors import ChoiceError, GuardError, RegisterError
+from guard.errors import ChoiceError, RegisterError
 from guard.memo import Memo
 from guard.protocols import NOTHING_LISTED, Change, Known, Listed
 from guard.registers.looking import Looking
@@ -83,6 +83,9 @@ Key = tuple[int, "int | str"]
 Place = tuple[int, int]
 """Device and inode: which file a path leads to."""
 
+Moment = tuple[int, int]
+"""Where a change stands among all: milliseconds since 1970, and its number among those of that moment (from 1)."""
+
 
 class SqliteRegister:
     """The register at `path`, which need not be there yet: the first `put` makes it."""
@@ -119,10 +122,8 @@ class SqliteRegister:
         try:
             with self._own_lock():
                 chain = self._chain(works)
-        except (sqlite3.Error, GuardError, OSError, ValueError, TypeError):
-            if kept is not None:
-                return Known(kept[1].chain, "stale")
-            return Known(tuple((work, None) for work in dict.fromkeys(works)), "away")
+        except Exception:  # noqa: BLE001  # whatever stands in a file, a request goes on
+            return nothing_known(works) if kept is None else Known(kept[1].chain, "stale")
         known = Known(chain)
         self._answers.keep(works, (turn, known))
         return known
@@ -274,9 +275,16 @@ class SqliteRegister:
             return tuple(reader.changes("layer = ? AND id = ? ORDER BY seq", key_of(work)))
 
     def changes(self, since_s: float, limit: int) -> tuple[Change, ...]:
-        since = math.ceil(round(max(-_MAX_MS, min(_MAX_MS, since_s * 1000)), 3))
+        return tuple(change for _, change in self.later((from_ms(since_s), 0), limit))
+
+    def later(self, after: Moment, limit: int) -> tuple[tuple[Moment, Change], ...]:
+        """At most `limit` changes that stand behind `after`, each with its place; no more rows are read than that."""
+        at, seq = (max(-_MAX_MS, min(_MAX_MS, number)) for number in after)
         with self._reading() as reader:
-            return tuple(reader.changes("at >= ? ORDER BY at, seq LIMIT ?", (since, max(0, limit))))
+            told = list(reader.placed("at = ? AND seq > ? ORDER BY seq LIMIT ?", (at, seq, max(0, limit))))
+            if len(told) < limit:
+                told += reader.placed("at > ? ORDER BY at, seq LIMIT ?", (at, limit - len(told)))
+        return tuple(told)
 
     def entries(self) -> Iterator[tuple[Work, Choice | None, tuple[Work, ...]]]:
         """A page at a time, so that nobody who writes waits for it. What is put meanwhile may be in it or not."""
@@ -391,11 +399,15 @@ class Reader:
         return Listed(tuple((work, climb((work,), self.look)) for work in works), total)
 
     def changes(self, which: str, values: tuple[Any, ...]) -> Iterator[Change]:
-        query = f"SELECT at, layer, id, said, noted FROM changes WHERE {which}"  # noqa: S608 - words of this file
-        for at, layer, name, said, noted in self.connection.execute(query, values).fetchall():
+        for _, change in self.placed(which, values):
+            yield change
+
+    def placed(self, which: str, values: tuple[Any, ...]) -> Iterator[tuple[Moment, Change]]:
+        query = f"SELECT at, seq, layer, id, said, noted FROM changes WHERE {which}"  # noqa: S608 - words of this file
+        for at, seq, layer, name, said, noted in self.connection.execute(query, values).fetchall():
             choice = None if said is None else self.choice(said, at, noted)
             by, reason = self.connection.execute("SELECT by, reason FROM notes WHERE n = ?", (noted,)).fetchone()
-            yield Change(at / 1000, work_of(layer, name), choice, by, reason)
+            yield (at, seq), Change(at / 1000, work_of(layer, name), choice, by, reason)
 
     def page(self, after: Key) -> Iterator[tuple[Work, Choice | None, tuple[Work, ...]]]:
         query = (
@@ -443,6 +455,16 @@ def to_ms(moment_s: float) -> int:
 def until_ms(moment_s: float) -> int:
     """The last millisecond that a moment includes; any float will do."""
     return math.floor(round(max(-_MAX_MS, min(_MAX_MS, moment_s * 1000)), 3))
+
+
+def from_ms(moment_s: float) -> int:
+    """The first millisecond that is not before a moment; any float will do."""
+    return math.ceil(round(max(-_MAX_MS, min(_MAX_MS, moment_s * 1000)), 3))
+
+
+def nothing_known(works: Iterable[Work]) -> Known:
+    """The answer of who can say nothing."""
+    return Known(tuple((work, None) for work in dict.fromkeys(works)), "away")
 
 
 def signed(change: Change) -> Choice | None:
