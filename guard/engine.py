@@ -316,7 +316,7 @@ class Guard:
         self._outdated = False  # something has changed since the files were made
         self._declaration: Declaration | None = None
         self._rendering = threading.Lock()
-        self.feed = self._find_feed(rights)
+        self.feed = self._find_feed(rights, lenient=rendered is not None)
         self._works = policy.work_paths
         self.work_header = policy.rights.header.encode().lower() if policy.rights is not None else b""
         self.asks_query = self._works.asks_query or bool(self.work_header)
@@ -495,8 +495,9 @@ class Guard:
 
     # -- rights ------------------------------------------------------------------------------------------
 
-    def _find_feed(self, rights: RightsSource | None) -> Feed | None:
-        """The source of this policy's rights, shared with all guards that have the same."""
+    def _find_feed(self, rights: RightsSource | None, *, lenient: bool) -> Feed | None:
+        """The source of this policy's rights, shared with all guards that have the same. `lenient`: what it holds was
+        sound when the files were rendered; if it is not so now, the guard begins without it."""
         terms = self.policy.rights
         self.rights = rights
         if terms is None:
@@ -504,7 +505,7 @@ class Guard:
         name = f"{terms.max_age_s:g} {terms.source}"
         feed = self.feeds.get(name)
         if feed is None:
-            source = rights or open_register(terms.source, max_age_s=terms.max_age_s)
+            source = rights or open_register(terms.source, max_age_s=terms.max_age_s, lenient=lenient)
             feed = self.feeds[name] = Feed(source)
         feed.add(self)
         return feed
@@ -883,9 +884,10 @@ class Guard:
         """A directive file; with `work=LAYER:ID` in the query, the document of that work where there is one."""
         if self._files_turn_s < inf:
             self.pass_by()
-        if self.feed is not None and file in WORK_FILES and query.startswith(b"work="):
+        asked = next((pair for pair in query.split(b"&") if pair.startswith(b"work=")), b"") if query else b""
+        if asked and self.feed is not None and file in WORK_FILES:
             try:
-                work = read_work(unquote_plus(query[5:].decode("latin-1"), "utf-8", "replace"))
+                work = read_work(unquote_plus(asked[5:].decode("latin-1"), "utf-8", "replace"))
             except ChoiceError:
                 return self.files[file]
             held = self.hold_works((Found((work,), ""),))

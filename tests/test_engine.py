@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import Future
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +14,9 @@ from guard.engine import CLOSED
 from guard.load import read_policy
 from guard.model import Admission, Decision, Limit
 from guard.policy import Policy
+from guard.protocols import Change
+from guard.registers.plain import MemoryRegister
+from guard.rights import Choice, Work
 
 CURL = b"curl/8.14"
 
@@ -357,3 +362,40 @@ def test_who_claims_nothing_is_told_in_robots_txt_what_holds_for_him() -> None:
     guard = Guard(a_policy("rules:\n- {name: claims, when: {identity: [unverified, spoofed]}, then: block}\n"))
     assert asked(guard, "/x", b"Unheard").action == "allow"
     assert guard.files["/robots.txt"].body.decode().endswith("User-agent: *\nAllow: /\n")
+
+
+# -- works that have other rights -----------------------------------------------------------------------------
+
+WORKS = a_policy(
+    'preferences: {train-ai: allow, ai-use: allow}\nrights: {source: r.yaml, works: [{path: "/track/{track}"}]}'
+)
+RESERVED = Choice({"": {"train-ai": "disallow", "ai-use": "disallow"}})
+
+
+def test_files_of_a_policy_that_is_no_longer_in_force_are_not_made_anew() -> None:
+    register = MemoryRegister({})
+    made: list[str] = []
+
+    def beside(who: str) -> Callable[[Callable[[], None]], None]:
+        def do(job: Callable[[], None]) -> None:
+            made.append(who)
+            job()
+
+        return do
+
+    old = Guard(WORKS, rights=register, beside=beside("old"))
+    new = Guard(WORKS, rights=register, beside=beside("new"), feeds=old.feeds)
+    assert old.files and new.files
+
+    async def swap() -> None:
+        await new.open_rights()
+        made.clear()
+        register.put(Change(1.0, Work("track", "4711"), RESERVED, "test", ""))
+        async with asyncio.timeout(10):
+            while "new" not in made:
+                await asyncio.sleep(0.01)
+        await new.close()
+
+    asyncio.run(swap())
+    assert set(made) == {"new"}
+    assert b"/track/4711" in new.files["/robots.txt"].body

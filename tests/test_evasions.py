@@ -286,6 +286,7 @@ def test_the_document_of_a_work_is_made_once_until_its_rights_change() -> None:
     first = guard.serve("/license.xml", b"work=track%3A666")
     assert dict(first.headers)[b"cache-control"] == b"public, max-age=60"
     assert guard.serve("/license.xml", b"work=track%3A666") is first
+    assert guard.serve("/license.xml", b"from=mail&work=track%3A666") is first
     assert guard.serve("/license.xml", b"work=track%3Aopen").body != first.body
 
 

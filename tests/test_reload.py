@@ -640,6 +640,31 @@ def test_a_worker_that_dies_after_a_swap_comes_back_with_what_is_in_force(tmp_pa
         assert reason(running, "/private/x") == "refused by v3."
 
 
+def test_a_worker_that_dies_while_the_register_is_broken_comes_back_and_lets_no_reserved_work_go(
+    tmp_path: Path,
+) -> None:
+    path, register = policy_file(tmp_path), tmp_path / "rights.yaml"
+    register.write_text("version: 1\nworks: {track:666: {preferences: {ai-use: disallow, train-ai: disallow}}}\n")
+    path.write_text(policy_of(2, 'rights: {source: rights.yaml, works: [{path: "/track/{track}"}]}\n'))
+
+    def seen(target: str, user_agent: str) -> int:
+        return ask(running.port, target, **{"User-Agent": user_agent})[0]
+
+    with sidecar("http://127.0.0.1:1", tmp_path, policy=path) as running:
+        assert seen("/track/666", "GPTBot/1.3") == 403
+        register.write_text("version: 1\nworks: [")
+        for _ in range(2):
+            (pid,) = running.workers()
+            os.kill(pid, signal.SIGKILL)
+            assert eventually(lambda: running.workers() not in ([pid], []))  # noqa: B023
+            assert seen("/track/666", "GPTBot/1.3") == 403
+            assert seen("/track/1", "GPTBot/1.3") == 403  # it may be reserved: nobody can tell now
+            assert seen("/track/1", "Firefox/140.0") == 502  # let through, to a platform that is not there
+        register.write_text("version: 1\nworks: {track:667: {preferences: {train-ai: disallow}}}\n")
+        assert eventually(lambda: seen("/track/1", "GPTBot/1.3") == 502)
+        assert seen("/track/667", "GPTBot/1.3") == 403
+
+
 def test_a_mounted_volume_that_turns_is_followed(tmp_path: Path) -> None:
     (folder := tmp_path / "mounted").mkdir()
     volume = Volume(folder)
