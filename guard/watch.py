@@ -165,12 +165,18 @@ class PolicyFile:
 
     def remembered(self) -> dict[str, object]:
         """All that a judgement may change but the policy, for `recall` in another process."""
-        return {name: vars(self)[name] for name in _REMEMBERED}
+        kept = {name: vars(self)[name] for name in _REMEMBERED}
+        if self.record is not None and self.record.path is None:
+            kept["record"] = self.record  # there is no file from which it could be learned
+        return kept
 
     def recall(self, remembered: Mapping[str, object], policy: Policy) -> None:
         """Go on as if the judgement after which `remembered` was taken had been made here."""
         vars(self).update(remembered)
         self.policy = policy
+        if self.record is not None:
+            with contextlib.suppress(GuardError):  # it was told there; here it is only not to be forgotten
+                self.record.poll()
 
     def give_up(self, looks: tuple[Look, ...], now_s: float, why: str) -> Refused:
         """Files that look so could not be judged: they are refused, until they look different or somebody asks."""
@@ -246,14 +252,20 @@ class PolicyFile:
 
     def _too_soon(self, policy: Policy, now_s: float) -> str | None:
         """Why the policy may not be taken yet: it opens what is reserved before the notice that was promised."""
-        if self.record is None:
+        record = self.record
+        if record is None:
             return None
+        told = len(record.notes)
         try:
-            self.record.poll()
-            return self.record.too_soon(policy, self.catalogue or shipped_catalogue(), now_s)
+            record.uphold(now_s)
         except GuardError as error:
+            promises = any(one.notice_days for both in (self.policy, policy) for one in (both, *both.scopes))
+            if promises or record.promised(now_s):
+                return f"notice is promised, and the record of terms by which it is counted is not in order: {error}"
             _log.error("terms: %s", error)
-            return None
+        for note in record.notes[told:]:
+            _log.warning("terms: %s: %s", record.path, note)
+        return record.too_soon(policy, self.catalogue or shipped_catalogue(), now_s)
 
     def _refuse(self, problems: tuple[Problem, ...], asked: bool) -> Refused | None:
         self.differs = True

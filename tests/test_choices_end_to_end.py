@@ -361,6 +361,48 @@ def test_a_changed_policy_appears_in_the_record_and_a_loosening_waits_for_its_no
         server.server_close()
 
 
+def test_a_promised_notice_holds_when_the_record_is_taken_away(tmp_path: Path) -> None:
+    policy, record = tmp_path / "policy.yaml", tmp_path / "policy.terms.jsonl"
+    base = "version: 1\nsite: {name: Dated}\ndefault: allow\nterms: {notice: 30}\n"
+    tight = base + "preferences: {train-ai: disallow, ai-use: disallow}\n"
+    loose = base + "preferences: {train-ai: disallow, ai-use: allow}\n"
+    policy.write_text(loose)
+
+    def refused(count: int, words: str) -> bool:
+        """The refusal of that number says so, and what was in force still is."""
+        lines = [line for line in guard.log.read_text().splitlines() if '"state": "refused"' in line]
+        return len(lines) == count and words in lines[-1] and usage() == "train-ai=n, ai-use=n"
+
+    def usage() -> str:
+        return get(guard.port, "/")[1]["content-usage"]
+
+    with sidecar("http://127.0.0.1:9", tmp_path, "--ignore-robots", policy=policy) as guard:
+        policy.write_text(tight)  # noted by who reads the policy; it must be known to who reads it next
+        assert eventually(lambda: usage() == "train-ai=n, ai-use=n", 8.0)
+        before = record.read_bytes()
+        assert before.count(b"\n") == 2
+        record.unlink()
+        policy.write_text(loose)
+        assert eventually(lambda: refused(1, "30 days"), 8.0), guard.log.read_text()
+        assert record.read_bytes() == before
+        assert "written again from memory" in guard.log.read_text()
+        record.write_bytes(b"")
+        policy.write_text(loose + "# once more\n")
+        assert eventually(lambda: refused(2, "30 days"), 8.0), guard.log.read_text()
+        assert record.read_bytes() == before
+        record.unlink()
+        record.mkdir()
+        policy.write_text(loose + "# and once more\n")
+        assert eventually(lambda: refused(3, "policy.terms.jsonl: cannot be written"), 8.0), guard.log.read_text()
+        policy.write_text(loose.replace("terms: {notice: 30}\n", ""))  # nor is the promise itself taken back so
+        assert eventually(lambda: refused(4, "policy.terms.jsonl: cannot be written"), 8.0), guard.log.read_text()
+        record.rmdir()
+        policy.write_text(tight.replace("ai-use", "search: disallow, ai-use"))
+        assert eventually(lambda: "search=n" in usage(), 8.0)
+        assert record.read_bytes().startswith(before)
+        assert record.read_bytes().count(b"\n") == 3
+
+
 def test_the_demo_of_choices_says_that_all_is_well() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "guard", "demo", "--choices", "--once", "--json"],

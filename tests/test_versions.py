@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -424,19 +425,61 @@ def test_two_that_write_at_once_leave_one_chain(tmp_path: Path) -> None:
     assert len(Versions.open(path).all()) == 40
 
 
-def test_a_file_that_was_put_aside_is_followed_by_the_new_one(tmp_path: Path) -> None:
+def lose_all(path: Path) -> None:
+    path.unlink()
+
+
+def lose_its_content(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def lose_its_end(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def go_back_to_a_copy(path: Path) -> None:
+    (copy := path.with_suffix(".copy")).write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    copy.replace(path)
+
+
+@pytest.mark.parametrize("lose", [lose_all, lose_its_content, lose_its_end, go_back_to_a_copy])
+def test_what_the_file_loses_is_written_again_by_who_has_read_it(lose: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / "terms.jsonl"
     record = Versions.open(path)
     record.note(POLICY, TERMS, NOON_S)
-    reader = Versions.open(path)
-    assert not reader.poll()
-    os.rename(path, tmp_path / "old.jsonl")
+    record.note(POLICY, OPEN, NOON_S + 1)
+    before, known = path.read_bytes(), record.all()
+    reader, other = Versions.open(path), Versions.open(path)
+    lose(path)
+    reader.poll()
+    assert reader.all() == known  # what was read is not forgotten
+    other.uphold(NOON_S + 2)
+    assert path.read_bytes() == before
+    assert any("written again from memory" in note for note in other.notes)
+    assert record.note(POLICY, TERMS, NOON_S + 3) is not None
+    assert [one.id for one in record.all()] == ["v3", "v2", "v1"]
+    assert verify(path) == []
     assert reader.poll()
-    assert reader.all() == ()
-    assert record.note(POLICY, TERMS, NOON_S) is not None
-    assert [one.id for one in record.all()] == ["v1"]
-    assert reader.poll()
-    assert reader.all() == record.all()
+    assert reader.all() == record.all() == Versions.open(path).all()
+
+
+def test_a_file_that_tells_another_past_is_refused_until_it_is_gone(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "terms.jsonl", tmp_path / "elsewhere.jsonl"
+    record = Versions.open(path)
+    record.note(POLICY, TERMS, NOON_S)
+    before, known = path.read_bytes(), record.all()
+    Versions.open(elsewhere).note(POLICY, OPEN, NOON_S)
+    elsewhere.replace(path)
+    for _ in range(2):
+        with pytest.raises(RegisterError, match="tells another past"):
+            record.poll()
+        with pytest.raises(RegisterError, match="tells another past"):
+            record.note(POLICY, OPEN, NOON_S + 1)
+        assert record.all() == known
+    path.unlink()
+    assert record.note(POLICY, OPEN, NOON_S + 1) is not None
+    assert path.read_bytes().startswith(before)
+    assert verify(path) == []
 
 
 def test_what_cannot_be_written_is_told_and_the_record_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

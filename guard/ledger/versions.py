@@ -3,8 +3,9 @@
 The law: nothing is ever taken out or written over. The file holds JSON Lines; one line is one write, flushed to the
 disk while the file is locked (flock), and carries its own hash and that of the line before it: a past that somebody
 has rewritten is noticed by `verify`. A last line that was cut off by a crash never counted; the next writer takes it
-away. Time is an argument, and in the record it only goes forward: what comes with an earlier moment than the last
-line is noted at the last line's.
+away. What was read once is not forgotten: a file that vanishes or loses its end is written again from memory, and one
+that tells another past is refused. Time is an argument, and in the record it only goes forward: what comes with an
+earlier moment than the last line is noted at the last line's.
 
 Many processes may read one file, each with `poll`; those that write lock it.
 """
@@ -48,7 +49,7 @@ from guard.moments import read_moment, write_moment
 from guard.policy import Policy
 
 MAX_VERSIONS = 10_000
-"""So many lines a record has at most; then it must be put aside and a new one begun."""
+"""So many lines a record has at most; then the guard must be stopped, the record put aside and a new one begun."""
 MAX_LINE_BYTES = 256 * 1024
 MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_NOTES = 100
@@ -65,6 +66,8 @@ class _Line(NamedTuple):
     id: str
     at_s: float
     version: Version | None
+    hash: str
+    text: bytes
 
 
 class Versions:
@@ -82,6 +85,7 @@ class Versions:
         self._offset = 0  # behind the last whole line
         self._number = 0
         self._lines: deque[_Line] = deque(maxlen=MAX_VERSIONS)
+        self._missing: tuple[_Line, ...] = ()  # the last of them, which the file does not hold any more
         self._head = _START
         self._last_s = -inf
         self._made: dict[str, tuple[Version, ...]] = {}
@@ -96,22 +100,24 @@ class Versions:
     # -- reading -----------------------------------------------------------------------------------------
 
     def poll(self) -> bool:
-        """See whether somebody has written; True when there is something new. Raises RegisterError."""
+        """See whether somebody has written; True when there is something new. Raises RegisterError.
+
+        What was read before stays known, also when the file is gone.
+        """
         if self.path is None:
             return False
         try:
             found = self.path.stat()
         except FileNotFoundError:
-            gone = self._file != (0, 0)
-            self._forget()
-            return gone
+            self._lose()
+            return False
         except OSError as error:
             raise RegisterError(f"{self.path}: cannot be read: {error.strerror}") from None
         file = (found.st_dev, found.st_ino)
         if (file, found.st_size) == (self._file, self._seen_bytes):
             return False
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise RegisterError(f"{self.path}: cannot be read: {error.strerror}") from None
         try:
@@ -133,6 +139,10 @@ class Versions:
     def in_force(self, now_s: float, scope: str = "") -> Version | None:
         return in_force(self.all(scope), now_s)
 
+    def promised(self, now_s: float) -> bool:
+        """Whether some notice is owed by what is known, for any host."""
+        return any(notice_promised(self.all(scope), max(now_s, self._last_s)) for scope in self.scopes())
+
     @property
     def head(self) -> str:
         """The hash of the newest line: who has kept it can tell later whether everything up to it is still so."""
@@ -148,6 +158,11 @@ class Versions:
         return None
 
     # -- writing -----------------------------------------------------------------------------------------
+
+    def uphold(self, now_s: float) -> None:
+        """See to it that the file is there, can be written and holds all that is known. Raises RegisterError."""
+        with self._writing(now_s):
+            pass
 
     def keep(self, policy: Policy, catalogue: Catalogue, now_s: float) -> tuple[Version, ...]:
         """Note what a policy says now and what its dates announce, for each of its hosts; what was new of it.
@@ -235,6 +250,7 @@ class Versions:
             self._descriptor = self._lock()
             self._read(self._descriptor)
             self._mend(self._descriptor)
+            self._put_back()
             yield max(round(now_s, 3), self._last_s)
         except OSError as error:
             raise RegisterError(f"{self.path}: cannot be written: {error.strerror or error}") from None
@@ -277,27 +293,48 @@ class Versions:
     def _add(self, entry: Entry, scope: str) -> None:
         """One line, on the disk when this comes back."""
         if len(self._lines) >= MAX_VERSIONS:
-            raise RegisterError(f"{self.path or 'the record'}: is full ({MAX_VERSIONS} lines): put it aside")
+            raise RegisterError(
+                f"{self.path or 'the record'}: is full ({MAX_VERSIONS} lines): stop the guard and put it aside"
+            )
         whole = {**entry, "scope": scope, "before": self._head}
         whole["hash"] = _hash(whole)
         line = (canonical(whole) + "\n").encode("utf-8", "backslashreplace")
         if len(line) > MAX_LINE_BYTES:
             raise RegisterError(f"{self.path or 'the record'}: these terms are too long to be noted")
         if self._descriptor is not None:
-            written = os.write(self._descriptor, line)
-            if written != len(line):
-                os.ftruncate(self._descriptor, self._offset)
-                raise RegisterError(f"{self.path}: cannot be written: no room for a whole line")
-            os.fsync(self._descriptor)
-            self._offset += written
-            self._seen_bytes = self._offset
-        self._take(whole)
+            self._append(self._descriptor, line)
+        self._take(whole, line)
+
+    def _append(self, descriptor: int, line: bytes) -> None:
+        written = os.write(descriptor, line)
+        if written != len(line):
+            os.ftruncate(descriptor, self._offset)
+            raise RegisterError(f"{self.path}: cannot be written: no room for a whole line")
+        os.fsync(descriptor)
+        self._offset += written
+        self._seen_bytes = self._offset
+
+    def _put_back(self) -> None:
+        """Write what the file has lost, from memory."""
+        if not self._missing or self._descriptor is None:
+            return
+        count = len(self._missing)
+        while self._missing:
+            self._append(self._descriptor, self._missing[0].text)
+            self._missing = self._missing[1:]
+        self._tell(f"the file was gone or cut short: {count} lines were written again from memory")
 
     # -- lines -------------------------------------------------------------------------------------------
 
-    def _forget(self) -> None:
+    def _lose(self) -> None:
+        """The file is gone; what it held is not."""
         self._file = (0, 0)
         self._seen_bytes = self._offset = self._number = 0
+        self._missing = tuple(self._lines)
+
+    def _forget(self) -> None:
+        self._lose()
+        self._missing = ()
         self._lines.clear()
         self._head, self._last_s = _START, -inf
         self._made = {}
@@ -310,7 +347,8 @@ class Versions:
         if found.st_size > MAX_FILE_BYTES:
             raise RegisterError(f"{self.path}: is too large for a record")
         file = (found.st_dev, found.st_ino)
-        anew = file != self._file or found.st_size < self._offset
+        anew = file != self._file or found.st_size < self._offset or bool(self._missing)
+        known = tuple(self._lines)
         if anew:
             self._forget()
             self._file = file
@@ -324,21 +362,41 @@ class Versions:
             for line in chunk[:whole].splitlines(keepends=True):
                 self._number += 1
                 try:
-                    self._take(_read_line(line))
+                    self._take(_read_line(line), line)
                 except ValueError as error:
                     self._tell(f"line {self._number} is passed over: {error}")
             self._offset += whole
-        return anew or self._offset > before
+        if anew:
+            self._recall(known)
+        return (anew and known != tuple(self._lines)) or self._offset > before
 
-    def _take(self, entry: Entry) -> None:
+    def _recall(self, known: tuple[_Line, ...]) -> None:
+        """Another file was read than the one from which `known` is: it may go on from there, or have lost its end."""
+        found = tuple(self._lines)
+        if any(one.hash != other.hash for one, other in zip(known, found, strict=False)):
+            self._forget()  # the next look reads it again: the right one may come back
+            for line in known:
+                self._know(line)
+            self._missing = known
+            raise RegisterError(
+                f"{self.path}: tells another past than it did: put the right file back, "
+                "or take this one away and it is written again as it was"
+            )
+        self._missing = known[len(found) :]
+        for line in self._missing:
+            self._know(line)
+
+    def _take(self, entry: Entry, text: bytes) -> None:
         if entry["before"] != self._head:
             self._tell(f"line {self._number or len(self._lines) + 1} does not follow the line before it")
-        self._head = entry["hash"]
-        at_s = _moment(entry, "at")
-        self._last_s = max(self._last_s, at_s)
         version = _version(entry) if entry["kind"] == "version" else None
-        self._lines.append(_Line(entry["scope"], entry["id"], at_s, version))
-        self._made.pop(entry["scope"], None)
+        self._know(_Line(entry["scope"], entry["id"], _moment(entry, "at"), version, entry["hash"], text))
+
+    def _know(self, line: _Line) -> None:
+        self._head = line.hash
+        self._last_s = max(self._last_s, line.at_s)
+        self._lines.append(line)
+        self._made.pop(line.scope, None)
 
     def _tell(self, note: str) -> None:
         if len(self.notes) < MAX_NOTES:
