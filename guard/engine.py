@@ -673,16 +673,16 @@ class Guard:
             return decision
         key = (request.target, request.query if self.asks_query else b"", request.path)
         if self._learned.get(key) == told:
-            held = self.hold(request)
-        else:
-            try:
-                held = self.hold_works(_named_beside(self._find_works(request), told))
-            except TargetError:
-                return decision
-            if may_keep(request) and len(key[1]) <= MEMO_BYTES:
-                self._learned.keep(key, told)
-                self._held.keep(key, held)
-        return self._decide_held(request, held)
+            return self.decide(request)
+        try:
+            held = self.hold_works(_named_beside(self._find_works(request), told))
+        except TargetError:
+            return decision
+        if may_keep(request) and len(key[1]) <= MEMO_BYTES:
+            self._learned.keep(key, told)
+            self._held.keep(key, held)
+        networks = self.stand(request.peer, request.forwarded)[1] if self.asks_where else ()
+        return self._decide(request, networks, held)
 
     def headers_at(self, path: str) -> Headers:
         """The directive headers of what stands at `path` (as sent, perhaps with a query)."""
@@ -752,10 +752,7 @@ class Guard:
         """The decision alone: it depends on the client only where the policy asks for networks."""
         if self.dated and not self._now_s <= self.clock() < self._turn_s:
             self._turn()
-        return self._decide_held(request, self._nobodys if self.feed is None else self.hold(request))
-
-    def _decide_held(self, request: Request, held: Held) -> Decision:
-        """The decision on a request for what is `held`."""
+        held = self._nobodys if self.feed is None else self.hold(request)
         if self.asks_where:
             _, networks, inside = self.stand(request.peer, request.forwarded)
             key: tuple[object, ...] = (
