@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from guard import Guard
+from guard.ledger.versions import Versions
 from guard.load import load_policies, load_policy, read_policy
 from guard.model import Admission, Limit
 from guard.policy import Policy
@@ -442,6 +443,22 @@ def _die(policy: Policy) -> Policy:
 def _hang(policy: Policy) -> Policy:
     time.sleep(600)
     return policy
+
+
+@pytest.mark.parametrize("name", ["terms.jsonl", None], ids=["in a file", "in memory"])
+def test_what_one_reading_notes_of_the_terms_is_known_to_the_next(tmp_path: Path, name: str | None) -> None:
+    promise = "terms: {notice: 30}\n"
+    path = tmp_path / "policy.yaml"
+    path.write_text(policy_of(2, promise))
+    file = PolicyFile.load([path])
+    file.record = Versions.open(tmp_path / name if name else None)
+    render(file.policy, record=file.record, now_s=time.time())
+    path.write_text(policy_of(1, promise))  # it reserves
+    assert isinstance(read(file), Taken)
+    assert [one.id for one in file.record.all()] == ["v2", "v1"]
+    path.write_text(policy_of(2, promise))
+    outcome = read(file)
+    assert isinstance(outcome, Refused) and "30 days" in str(outcome.problems[0])
 
 
 @pytest.mark.parametrize(("fate", "said"), [(_die, "died"), (_hang, "took more than")])
