@@ -28,7 +28,7 @@ import http_sf
 from guard.classify import specimen
 from guard.directives import aitxt, content_signal, content_usage, page, rsl, tdmrep, wellknown_ai, x_robots
 from guard.directives.declaration import OPEN_PATHS, Declaration, Place
-from guard.directives.paths import stated_at
+from guard.directives.paths import deeper, specimen_of, starred_paths, stated_at
 from guard.directives.words import Terms, hash_of, read_terms, say_purpose, terms_of
 from guard.errors import Problem
 from guard.model import KINDS, UNKNOWN_AGENT, Agent
@@ -59,11 +59,15 @@ NEARLY_FULL = MAX_BYTES * 3 // 4
 
 
 class Asked(NamedTuple):
-    """One address (path and query, percent-encoded) and what the record says of it. `place` is whose it is."""
+    """One address (path and query, percent-encoded) and what the record says of it. `place` is whose it is.
+
+    `roughly`: no file can tell it from another address, so that the file may be stricter there, but never looser.
+    """
 
     address: str
     preferences: Mapping[str, str]
     place: Place | None = None
+    roughly: bool = False
 
     def among(self, patterns: frozenset[str]) -> bool:
         """Is the work named in a file that has these patterns?"""
@@ -116,6 +120,10 @@ class _Record:
             if path in OPEN_PATHS or self.places.matching(address):
                 continue
             found[address] = Asked(address, stated_at(policy, address))
+        for pattern in starred_paths(policy):
+            for address in map(specimen_of, deeper(pattern)):
+                if address not in found and not self.places.matching(address):
+                    found[address] = Asked(address, stated_at(policy, address), roughly=True)
         return tuple(found.values())
 
     @cached_property
@@ -129,8 +137,13 @@ class _Record:
         count = min(MAX_PLACES, len(places), max(20, MAX_TRIES // max(1, tries, self.places.starred)))
         if count not in self._sampled:
             sampled = [places[number * len(places) // count] for number in range(count)]
-            own = [place for place in sampled if self.owner(place.address) == place.address]
-            self._sampled[count] = [*self.paths, *(Asked(place.address, place.preferences, place) for place in own)]
+            own = [
+                Asked(address, place.preferences, place)
+                for place in sampled
+                for address in _addresses(place)
+                if self.owner(address) == place.address
+            ]
+            self._sampled[count] = [*self.paths, *own]
         return self._sampled[count]
 
     def owner(self, address: str) -> str:
@@ -144,6 +157,14 @@ class _Record:
         return next(
             (owner.address for owner in owners if owner.address == address), owners[0].address if owners else ""
         )
+
+
+def _addresses(place: Place) -> Iterator[str]:
+    """The place's address, and the one that is spelt most unlike it: escaped throughout, with a slash at its end."""
+    yield place.address
+    exact = [spelling[:-1] for spelling in place.spellings if spelling.endswith("$") and "*" not in spelling]
+    if exact:
+        yield exact[-1]
 
 
 # -- robots.txt ----------------------------------------------------------------------------------------------
@@ -211,15 +232,19 @@ def _robots(record: _Record, text: str) -> Iterator[str]:
 def _at(record: _Record, agent: Agent, name: str, told: _Told, asked: Asked) -> Iterator[str]:
     path = escape_pattern(path_of(asked.address))
     allowed, refused = told.allowed(path), record.decide(agent, asked.address)
-    if allowed is refused:
+    if allowed is refused and (allowed or not asked.roughly):
         says = "allowed" if allowed else "forbidden"
         yield f"{asked.address}: {says} to {name}, who is {'refused' if refused else 'let through'} there"
     if not allowed:
         return
     stated = content_usage.meant(told.stated(path))
     wanted = {purpose: word for purpose, word in asked.preferences.items() if purpose in content_usage.LABELS}
-    if stated != wanted:
+    if stated != wanted and (not asked.roughly or _looser(stated, wanted)):
         yield f"{asked.address}: Content-Usage for {name} says {_words(stated)}, the record {_words(wanted)}"
+
+
+def _looser(stated: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return any(word == "disallow" != stated.get(purpose) for purpose, word in wanted.items())
 
 
 def _open_groups(text: str) -> Iterator[str]:
@@ -257,6 +282,8 @@ def _tdmrep(record: _Record, text: str) -> Iterator[str]:
         wanted = tdmrep.state(asked.preferences)
         for longest in (False, True):
             found = tdmrep.evaluate(fitting, asked.address, longest=longest).reservation
+            if asked.roughly and found == 1:
+                continue
             if (found == 1) is not (wanted == "1") or (found is None and wanted != ""):
                 reading = "longest" if longest else "first"
                 yield f"{asked.address}: its {reading} rule says {found}, the record '{wanted}'"
@@ -303,7 +330,7 @@ def _rsl(record: _Record, text: str) -> Iterator[str]:
         narrowed = rsl.Document(document.max_age_days, tuple(fitting))
         for usage, purpose in rsl.OURS.items():
             found, wanted = rsl.evaluate(narrowed, asked.address, usage), _SAID[asked.preferences.get(purpose, "")]
-            if found != wanted:
+            if found != wanted and (not asked.roughly or wanted == "prohibited"):
                 yield f"{asked.address}: {usage} is {found}, the record says {wanted}"
 
 
@@ -348,17 +375,19 @@ def _well_known(record: _Record, said: Mapping[str, object], text: str) -> Itera
     for key in ("specVersion", "site", "policies", "trainingPaths"):
         if said[key] != wanted[key]:
             yield f"{key} is not read as it was meant"
-    if wanted["policies"].get("training", "") not in _WELL_KNOWN[policy.preferences.get("train-ai", "")]:
-        yield f"training says {wanted['policies'].get('training')}, the record {policy.preferences.get('train-ai')}"
+    general = policy.stated(policy.route_default).get("train-ai", "")
+    if wanted["policies"].get("training", "") not in _WELL_KNOWN[general]:
+        yield f"training says {wanted['policies'].get('training')}, the record '{general}'"
     globs = sum(len(one) for one in wanted["trainingPaths"].values())
-    general = policy.preferences.get("train-ai", "")
     asked_for = [asked for asked in record.asked(globs) if "?" not in asked.address]
     step = max(1, len(asked_for) * globs // 20_000)
     for asked in asked_for[::step]:
         word = asked.preferences.get("train-ai", "")
         found = wellknown_ai.training(said, asked.address)
         if found not in _WELL_KNOWN[word] and not (
-            len(text) > NEARLY_FULL or (not word and found in _WELL_KNOWN[general])
+            len(text) > NEARLY_FULL
+            or (not word and found in _WELL_KNOWN[general])
+            or (asked.roughly and word != "disallow")
         ):
             yield f"{asked.address}: training says '{found}', the record '{word}'"
 

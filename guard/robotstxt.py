@@ -140,24 +140,26 @@ T = TypeVar("T")
 
 class Patterns(Generic[T]):
     """Many patterns, each with what it stands for, of which those that match a path are found without trying all:
-    only those with a `*` are tried. Immutable after construction."""
+    only those with a `*` are tried, where the path begins like them. Immutable after construction."""
 
     def __init__(self, pairs: Iterable[tuple[str, T]]) -> None:
         self._plain: dict[str, list[tuple[int, str, T]]] = {}
-        self._starred: list[tuple[str, tuple[int, str, T]]] = []
+        self._starred: dict[str, list[tuple[str, tuple[int, str, T]]]] = {}
         for place, (pattern, value) in enumerate(pairs):
             entry = (place, pattern, value)
             if "*" in pattern:
-                telling = max(pattern.removesuffix("$").split("*")[1:], key=len)  # most paths do not hold it
-                self._starred.append((telling, entry))
+                head, *pieces = pattern.removesuffix("$").split("*")
+                telling = max(pieces, key=len)  # most paths do not hold it
+                self._starred.setdefault(head, []).append((telling, entry))
             else:
                 self._plain.setdefault(pattern, []).append(entry)
         self._lengths = sorted({len(pattern) for pattern in self._plain})
+        self._heads = sorted({len(head) for head in self._starred})
 
     @property
     def starred(self) -> int:
-        """How many have to be tried for every path."""
-        return len(self._starred)
+        """How many have to be tried at most for a path."""
+        return sum(map(len, self._starred.values()))
 
     def matching(self, path: str) -> list[tuple[str, T]]:
         """The patterns that match, with their values, in the order they were given in. An empty pattern always does."""
@@ -168,7 +170,12 @@ class Patterns(Generic[T]):
             for entry in self._plain.get(path[:length], ()):
                 if not entry[1].endswith("$"):
                     found.append(entry)
-        found += [entry for telling, entry in self._starred if telling in path and pattern_matches(entry[1], path)]
+        for length in self._heads:
+            if length > len(path):
+                break
+            for telling, entry in self._starred.get(path[:length], ()):
+                if telling in path and pattern_matches(entry[1], path):
+                    found.append(entry)
         return [(pattern, value) for _, pattern, value in sorted(found, key=lambda entry: entry[0])]
 
 

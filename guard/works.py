@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -146,7 +146,10 @@ class WorkPaths:
         for path in self.paths:
             if path.narrowest != work.layer or (values := _values_of(path, work)) is None:
                 continue
-            found.append((path, _address(path, values, work), tuple(_spell(path, values, work))))
+            spellings = dict.fromkeys(_spell(path, values, work))
+            if not self._case_sensitive and (lower := _lower(path.path)) != path.path:
+                spellings |= dict.fromkeys(_spell(replace(path, path=lower), values, work))
+            found.append((path, _address(path, values, work), tuple(spellings)))
         return tuple(found)
 
 
@@ -230,32 +233,46 @@ def _address(path: WorkPath, values: Mapping[str, str], work: Work) -> str:
     return f"{filled}?{_parameter(path.query, work.id)}" if path.query else filled
 
 
+_KEPT = ("!&'(),;=:@-._~", "!'()-._~", "-._~")
+"""Which characters of an id stay as they are: in a path all that may, in JavaScript's encodeURIComponent, in others.
+
+Readers of robots.txt and its kin take an escaped `&` for another address than a plain one; a server takes both for one.
+"""
+
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9._~-]++")
+
+
 def _spell(path: WorkPath, values: Mapping[str, str], work: Work) -> Iterable[str]:
     """All addresses under the pattern, as robots.txt writes them (prefixes, `*`, and `$` for an end)."""
+    forms = _KEPT if not _PLAIN_ID.fullmatch(work.id) else _KEPT[:1]
     if path.query:
         stem = _fill(path.path.removesuffix("/**"), {}, wild="*")
         stem += "" if stem.endswith("*") else "*"
-        parameter = _parameter(path.query, work.id)
-        for lead in "?&":
-            for end in "$&":
-                yield f"{stem}{lead}{parameter}{end}"
+        found = [_parameter(path.query, work.id, kept) for kept in ("-._~", *forms[1:])]
+        found.append(found[0].replace("%20", "+"))  # as forms have it
+        for parameter in dict.fromkeys(found):
+            for lead in "?&":
+                for end in "$&":
+                    yield f"{stem}{lead}{parameter}{end}"
         return
-    below = path.path.endswith("/**")
-    text = _fill(path.path.removesuffix("/**"), values, wild="*")
-    if below:
-        yield from (f"{text}/", f"{text}$", f"{text}?")
-    elif text.endswith("*"):
-        yield text
-    else:
-        yield from (f"{text}$", f"{text}?")
+    stem = path.path.removesuffix("/**")
+    below = stem != path.path
+    for text in dict.fromkeys(_fill(stem.rstrip("/"), values, wild="*", kept=kept) for kept in forms):
+        if below:
+            yield from (f"{text}/", f"{text}$", f"{text}?")
+        elif text.endswith("*"):
+            yield text
+        else:  # with a slash at the end it is the same place
+            yield from (f"{text}$", f"{text}?", f"{text}/$", f"{text}/?")
 
 
-def _fill(path: str, values: Mapping[str, str], wild: str) -> str:
-    """The path percent-encoded, with ids in the place of names and `wild` for every `*`."""
+def _fill(path: str, values: Mapping[str, str], wild: str, kept: str = _KEPT[0]) -> str:
+    """The path percent-encoded, with ids in the place of names and `wild` for every `*`; `kept` of ids stays."""
     out = []
     for piece in re.split(r"(\{[a-z]+\}|\*+)", path):
         if piece.startswith("{") and piece[1:-1] in values:
-            out.append(quote(values[piece[1:-1]], safe="!&'(),;=:@-._~"))
+            out.append(quote(values[piece[1:-1]], safe=kept))
         elif piece.startswith("*"):
             out.append(wild)
         else:
@@ -263,8 +280,8 @@ def _fill(path: str, values: Mapping[str, str], wild: str) -> str:
     return "".join(out)
 
 
-def _parameter(name: str, value: str) -> str:
-    return f"{quote(name, safe='')}={quote(value, safe='-._~')}"
+def _parameter(name: str, value: str, kept: str = _KEPT[2]) -> str:
+    return f"{quote(name, safe='')}={quote(value, safe=kept)}"
 
 
 def _lower(text: str) -> str:

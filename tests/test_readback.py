@@ -138,7 +138,7 @@ def test_two_thousand_works_with_a_contact_each_are_published_in_seconds_and_not
     started = time.process_time()
     texts, declaration = render_texts(declaration)
     assert read_back(declaration, texts, enforced(declaration)) == []
-    assert time.process_time() - started < 1.5
+    assert time.process_time() - started < 3.0
 
 
 # -- what is wrong is found --------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_the_first_and_the_longest_rule_must_say_the_same() -> None:
 def test_an_engine_that_refuses_others_than_the_file_says_is_found() -> None:
     declaration = declared()
     texts = texts_of(declaration)
-    for answer, told in ((True, "allowed to *, who is refused there"), (False, "who is let through there")):
+    for answer, told in ((True, "who is refused there"), (False, "who is let through there")):
         found = read_back(declaration, texts, lambda agent, address, answer=answer: answer)  # type: ignore[misc]
         assert any(told in str(problem) for problem in found)
 

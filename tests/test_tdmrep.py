@@ -92,7 +92,7 @@ class Shelf:
                 yield f"{path}?q=/x"
                 if not path.endswith(".mp3"):  # after a glob nothing ends in these forms
                     yield f"{path}-"
-            if place.spellings[0].endswith("/"):
+            if place.spellings[0].endswith("/") and not place.across:
                 below = place.spellings[0]
                 yield from (below, f"{below}a/b.mp3", f"{below}1.mp3?sig=x", below[:-1], f"{below[:-1]}?x=1")
                 yield f"{below}track/-nobody-"

@@ -9,7 +9,7 @@ Sources: RFC 9309 2.2.2 and 2.2.3 (patterns), TDMRep 6.2 and attach-05 3 (which 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from urllib.parse import quote, unquote
 
@@ -44,10 +44,34 @@ def spell(pattern: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def spell_for(policy: Policy, pattern: str) -> tuple[str, ...]:
+    """`spell` for a site: where case does not count, as written and in lower case, for readers count it."""
+    if policy.site.case_sensitive or pattern == (lower := pattern.encode().lower().decode()):
+        return spell(pattern)
+    return tuple(dict.fromkeys((*spell(pattern), *spell(lower))))
+
+
 def spelled_paths(policy: Policy) -> tuple[str, ...]:
     """Every path of the policy's routes, and those of works that carry another kind, as patterns."""
     paths = (*policy.kind_paths, *(path for entry in policy.routes for path in entry.paths))
-    return tuple(dict.fromkeys(one for path in paths for one in spell(path) if one != "/"))
+    return tuple(dict.fromkeys(one for path in paths for one in spell_for(policy, path) if one != "/"))
+
+
+def deeper(pattern: str) -> Iterator[str]:
+    """What a pattern with a `*` takes in besides what a glob does, for readers let it cross slashes: `/dl/*/` for
+    `/dl/*`, `/*/*.mp3` and `/*.mp3/` for `/*.mp3`."""
+    for at, char in enumerate(pattern):
+        if char == "*" and pattern[at + 1 :] not in ("", "$"):
+            yield f"{pattern[:at]}*/*{pattern[at + 1 :]}"
+    if "*" in pattern.rpartition("/")[2] and not pattern.endswith("$"):
+        yield f"{pattern}/"
+
+
+def starred_paths(policy: Policy) -> tuple[str, ...]:
+    """All patterns with a `*` by which something could differ, or be refused, at an address of the site."""
+    rules = (one for path in policy.rule_patterns.patterns for one in spell_for(policy, path))
+    found = dict.fromkeys((*spelled_paths(policy), *rules, *stated_by_path(policy)))
+    return tuple(pattern for pattern in found if "*" in pattern)
 
 
 def stated_by_path(policy: Policy) -> dict[str, Mapping[str, str]]:
@@ -58,23 +82,50 @@ def stated_by_path(policy: Policy) -> dict[str, Mapping[str, str]]:
         return found
     spelled = spelled_paths(policy)
     starred = [pattern for pattern in spelled if "*" in pattern]
-    crossings = [one for pattern in spelled if pattern.endswith("/") for one in across(pattern, starred)]
-    for pattern in sorted(dict.fromkeys((*spelled, *crossings)), key=len):
+    beyond = [one for pattern in starred for one in deeper(pattern)]
+    starred += beyond
+    plain = [pattern for pattern in spelled if pattern.endswith("/")]
+    crossings = [one for pattern in plain for one in across(pattern, starred)]
+    uncertain = {*beyond, *(one for pattern in plain for one in across(pattern, beyond))} - set(spelled)
+    for pattern in sorted(dict.fromkeys((*spelled, *crossings, *beyond)), key=len):
         specimen = specimen_of(pattern)
         preferences = stated_at(policy, specimen)
         nearest = found[max((one for one in found if pattern_matches(one, specimen)), key=len)]
+        if pattern in uncertain:  # there one writing cannot be exact: neither word may be loosened
+            preferences = strictest((nearest, preferences))
         if _aipref(preferences) != _aipref(nearest):
             found[pattern] = preferences
     return found
 
 
+def strictest(stated: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What all of several statements allow, and what any of them disallows."""
+    purposes = dict.fromkeys(purpose for one in stated for purpose in one)
+    words = {purpose: [one.get(purpose, "") for one in stated] for purpose in purposes}
+    return {
+        purpose: "disallow" if "disallow" in said else "allow"
+        for purpose, said in words.items()
+        if "disallow" in said or "" not in said
+    }
+
+
 def stated_at(policy: Policy, address: str) -> Mapping[str, str]:
     """What the policy states at an address (percent-encoded) of whose work nobody has spoken."""
+    if kind := kind_of_work(policy, address):
+        return policy.platform_rights.stated(kind)
+    return policy.stated(route_class_of(policy, address))
+
+
+def kind_at(policy: Policy, address: str) -> str:
+    """The kind of content at an address: what the path of its work says, else what its route class carries."""
+    return kind_of_work(policy, address) or policy.kind_of(route_class_of(policy, address))
+
+
+def kind_of_work(policy: Policy, address: str) -> str:
+    """The kind that the path of its work gives an address; "" when none does."""
     target, _, query = address.partition("?")
     found = policy.work_paths.find(target.encode(), query.encode(), ())
-    if found and found[0].kind:
-        return policy.platform_rights.stated(found[0].kind)
-    return policy.stated(route_class_of(policy, address))
+    return found[0].kind if found else ""
 
 
 def _aipref(preferences: Mapping[str, str]) -> dict[str, str]:
@@ -94,7 +145,10 @@ def across(below: str, starred: Iterable[str]) -> Iterator[str]:
 
 def specimen_of(pattern: str) -> str:
     """An address that falls under a pattern."""
-    text = pattern.removesuffix("$").replace("*", "x")
+    text = pattern.removesuffix("$")
+    if text.endswith("*") and not text.endswith("/*"):  # the star that says nothing
+        text = text[:-1]
+    text = text.replace("*", "x")
     return f"{text}x" if text.endswith("/") else text
 
 

@@ -16,15 +16,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 from guard.classify import PathPatterns, specimen
 from guard.conditions import Evidence
 from guard.directives import content_signal, content_usage
 from guard.directives.declaration import OPEN_PATHS, Declaration, Place
-from guard.directives.paths import spell, stated_by_path
+from guard.directives.paths import deeper, kind_of_work, specimen_of, spell_for, starred_paths, stated_by_path
 from guard.model import UNKNOWN_AGENT, Agent, Identity
 from guard.policy import Policy, decide
-from guard.robotstxt import pattern_matches
+from guard.robotstxt import Patterns, pattern_matches
 
 _WHO = ("agent", "operator", "purpose", "category", "identity")
 assert Evidence._fields[: len(_WHO)] == _WHO
@@ -153,14 +154,17 @@ def _name_works(declaration: Declaration, groups: list[_Group], atlas: _Atlas, r
     return named
 
 
-def _lines_of(places: list[Place], answer: _Answer, atlas: _Atlas, usually: tuple[bool, ...]) -> Iterator[str]:
+def _lines_of(places: list[Place], answer: _Answer, atlas: _Atlas, usually: tuple[bool | None, ...]) -> Iterator[str]:
     for place in places:
         number, usual = atlas.class_of(place)
+        around = atlas.around(place)
         refused = answer.refused[number]
-        if refused is not usually[number]:
+        if refused is not usually[number] or any(answer.refused[atlas.number_of(one)] is not refused for one in around):
             yield from (f"{'Disallow' if refused else 'Allow'}: {spelling}" for spelling in place.spellings)
-        usage = content_usage.state(place.preferences)
-        if not refused and usage and usage != content_usage.state(usual):
+        usage = atlas.usage(place.preferences)
+        if refused or not usage:
+            continue
+        if usual is None or usage != atlas.usage(usual) or any(atlas.usage(one.preferences) != usage for one in around):
             yield from (f"Content-Usage: {spelling} {usage}" for spelling in place.spellings)
 
 
@@ -174,7 +178,16 @@ class _Atlas:
         patterns = dict.fromkeys(path for entry in policy.routes for path in entry.paths)
         patterns |= dict.fromkeys(policy.rule_patterns.patterns)
         patterns |= dict.fromkeys(policy.kind_paths)
-        self._places = {path: self._place(specimen(path), policy.kind_paths.get(path, "")) for path in patterns}
+        self._places = {path: self._place(specimen(path)) for path in patterns}
+        self._beyond = {
+            path: tuple(
+                (beyond, self._place(unquote(specimen_of(beyond).partition("?")[0])))
+                for spelling in spell_for(policy, path)
+                for beyond in deeper(spelling)
+            )
+            for path in patterns
+            if "*" in path
+        }
         self._patterns = PathPatterns(patterns, case_sensitive=policy.site.case_sensitive)
         self._root = self._place("/-/guard/-")
         self._names, self._operators = policy.asked("agent"), policy.asked("operator")
@@ -186,38 +199,81 @@ class _Atlas:
         self._class_of: dict[int, int] = {}
         self._keys: dict[int, tuple[object, ...]] = {}  # of rights, by the objects that the declaration holds
         self._specimens: list[tuple[Place, str]] = []
+        self._usual: list[Mapping[str, str] | None] = []
+        self._starred = Patterns((pattern, True) for pattern in starred_paths(policy))
+        self._stated = Patterns(stated_by_path(policy).items())
+        self._usage: dict[int, str] = {}  # by the objects that the policy and the declaration hold
+        self._below: dict[str, list[tuple[str, Place]]] = {}
         for place in declaration.places:
             self._file(place)
+        self._around = {id(place): self._find_around(place) for place in declaration.places}
 
     def _file(self, place: Place) -> None:
         reading = place.reading(self.policy.site.case_sensitive)
         said = self._keys.get(id(place.rights))
         if said is None:
             said = self._keys[id(place.rights)] = place.rights.standing_key
-        key = (said, place.kind, place.route_class, self._patterns.match(reading), "?" in place.address)
+        lines = tuple(pattern for pattern, _ in self._starred.matching(place.address))
+        key = (said, place.kind, place.route_class, self._patterns.match(reading), lines, "?" in place.address)
         number = self._classes.get(key)
         if number is None:
             number = self._classes[key] = len(self._specimens)
             self._specimens.append((place, reading))
+            usual = [max(self._stated.matching(address), key=lambda pair: len(pair[0]))[1] for address in _spelt(place)]
+            self._usual.append(usual[0] if all(one == usual[0] for one in usual) else None)
         self._class_of[id(place)] = number
+        for spelling in place.spellings:
+            head, star, _ = spelling.partition("*")
+            if head.endswith("/") and "?" not in spelling and (star or spelling == head):
+                self._below.setdefault(head, []).append((spelling, place))
 
-    def class_of(self, place: Place) -> tuple[int, Mapping[str, str]]:
-        """The number of the place's class, and what the policy states for such an address."""
-        by_path = "?" not in place.address  # a pattern of the policy's own says the kind; of queries none does
-        stated = self.policy.platform_rights.stated(place.kind) if by_path else self.policy.stated(place.route_class)
-        return self._class_of[id(place)], stated
+    def _find_around(self, place: Place) -> tuple[Place, ...]:
+        address = place.address
+        found: dict[int, Place] = {}
+        at = address.find("/", 1) + 1
+        while at:
+            for spelling, other in self._below.get(address[:at], ()):
+                if other is not place and pattern_matches(spelling, address):
+                    found[id(other)] = other
+            at = address.find("/", at) + 1
+        return tuple(found.values())
 
-    def usually(self, answer: _Answer) -> tuple[bool, ...]:
-        """For each class of places: are they refused by what the group says of patterns?"""
-        return tuple(_refused(answer.rules, place.address) for place, _ in self._specimens)
+    def around(self, place: Place) -> tuple[Place, ...]:
+        """Places within which this one lies: what is said of them must be taken back here."""
+        return self._around[id(place)]
 
-    def _place(self, path: str, kind: str = "") -> tuple[Evidence, str] | None:
+    def number_of(self, place: Place) -> int:
+        """The number of the place's class."""
+        return self._class_of[id(place)]
+
+    def usage(self, preferences: Mapping[str, str]) -> str:
+        """The statement of preferences that the policy or the declaration holds."""
+        found = self._usage.get(id(preferences))
+        if found is None:
+            found = self._usage[id(preferences)] = content_usage.state(preferences)
+        return found
+
+    def class_of(self, place: Place) -> tuple[int, Mapping[str, str] | None]:
+        """The number of the place's class, and what the group's lines state there (None: this or that)."""
+        number = self._class_of[id(place)]
+        return number, self._usual[number]
+
+    def usually(self, answer: _Answer) -> tuple[bool | None, ...]:
+        """For each class of places: are they refused by what the group says of patterns? None: here so, there so."""
+        found: list[bool | None] = []
+        for place, _ in self._specimens:
+            refused = {_refused(answer.rules, address) for address in _spelt(place)}
+            found.append(refused.pop() if len(refused) == 1 else None)
+        return tuple(found)
+
+    def _place(self, path: str) -> tuple[Evidence, str] | None:
         """What is known of a request there, whoever asks, and the kind that it carries. None for what is served before
         any rule is asked."""
         if path in OPEN_PATHS:
             return None
         evidence = self.policy.evidence(UNKNOWN_AGENT, Identity.UNVERIFIED, _reading(self.policy, path), "GET", ())
-        return evidence, kind or self.policy.kind_of(evidence.route[0])
+        kind = kind_of_work(self.policy, quote(path)) or self.policy.kind_of(evidence.route[0])
+        return evidence, kind
 
     def answer(self, agent: Agent) -> _Answer:
         """Allow and Disallow lines for one agent: the default, every pattern that differs from it, and those inside one
@@ -259,17 +315,24 @@ class _Atlas:
 
         root_blocked = blocked(self._root)
         verdicts = {path: blocked(place) for path, place in self._places.items()}
-        differing = PathPatterns(
-            [path for path, refused in verdicts.items() if refused is not root_blocked],
-            case_sensitive=policy.site.case_sensitive,
-        )
+        unlike = [path for path, refused in verdicts.items() if refused is not root_blocked]
+        differing = Patterns((spelling, True) for path in unlike for spelling in spell_for(policy, path))
         lines = ["Disallow: /" if root_blocked else "Allow: /"]
         for path, refused in verdicts.items():
-            if refused is not root_blocked or differing.match(_reading(policy, specimen(path))):
-                lines += [f"{'Disallow' if refused else 'Allow'}: {spelling}" for spelling in spell(path)]
+            if refused is not root_blocked or differing.matching(quote(specimen(path))):
+                lines += [f"{'Disallow' if refused else 'Allow'}: {spelling}" for spelling in spell_for(policy, path)]
+                if not refused:  # what the `*` lets in besides is not let in
+                    beyond = self._beyond.get(path, ())
+                    lines += [f"Disallow: {pattern}" for pattern, place in beyond if blocked(place)]
         if root_blocked:
             lines += [f"Allow: {path}" for path in OPEN_PATHS]
         return tuple(dict.fromkeys(lines))
+
+
+def _spelt(place: Place) -> tuple[str, ...]:
+    """The place's address, with and without a slash at its end: to the policy they are one."""
+    path = place.address.rstrip("/")
+    return (place.address,) if "?" in path else tuple(dict.fromkeys((place.address, path, f"{path}/")))
 
 
 def _refused(rules: tuple[str, ...], address: str) -> bool:

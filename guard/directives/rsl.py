@@ -24,7 +24,8 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from guard.directives import tdmrep
-from guard.directives.declaration import Declaration
+from guard.directives.declaration import Declaration, places_of
+from guard.directives.paths import strictest
 from guard.model import KINDS
 from guard.rights import Rights, Work
 from guard.robotstxt import MAX_BYTES, pattern_matches, read_robots
@@ -94,12 +95,12 @@ def render_work(declaration: Declaration, work: Work, rights: Rights) -> str:
     """
     contact = declaration.policy.site.contact
     found: dict[str, Mapping[str, str]] = {}
-    for place in tdmrep.places_of(declaration, work, rights):
+    for place in places_of(declaration.policy, work, rights):
         for pattern in place.spellings:
             found.setdefault(pattern, place.preferences)
     if not found:
         kinds = ["", *(kind for kind, classes in KINDS.items() if classes)]
-        found[""] = tdmrep.strictest([rights.stated(kind) for kind in kinds])
+        found[""] = strictest([rights.stated(kind) for kind in kinds])
     patterns = sorted(found, key=len, reverse=True)
     return _document([_content(pattern, found[pattern], contact, rights) for pattern in patterns])
 

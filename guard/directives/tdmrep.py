@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from guard.directives.declaration import Declaration, Place
-from guard.directives.paths import across, route_class_of, spelled_paths, stated_by_path
+from guard.directives.declaration import Declaration, Place, places_of
+from guard.directives.paths import stated_by_path, strictest
 from guard.rights import Rights, Work
 from guard.robotstxt import MAX_BYTES, pattern_matches
 
@@ -42,11 +42,13 @@ def state(preferences: Mapping[str, str]) -> str:
 class Scope(NamedTuple):
     """A path pattern as robots.txt writes it, what holds there, and the place it is of (None = the policy's own).
 
-    `rank` is the place's position in the declaration, where the widest layer stands first.
+    `word` is the `state` of its preferences, `rank` the place's position in the declaration, where the widest layer
+    stands first.
     """
 
     pattern: str
     preferences: Mapping[str, str]
+    word: str
     place: Place | None = None
     rank: int = -1
 
@@ -54,8 +56,8 @@ class Scope(NamedTuple):
 def scopes(declaration: Declaration) -> tuple[Scope, ...]:
     """Everything that differs by path, the longest pattern first and `/` last.
 
-    Where a place, or the path of a kind, lies across the path of another kind (`/podcast/7/` and `/podcast/*.mp3`),
-    what they have in common is a scope of its own (`/podcast/7/*.mp3`) with the word of that kind.
+    Where the path of a kind lies across that of another (`/podcast/` and `/*.mp3`), what they have in common is a
+    scope of its own (`/podcast/*.mp3`), as it is a place of its own where a place does.
     """
     found: tuple[Scope, ...] | None = declaration.worked_out.get("scopes")
     if found is None:
@@ -64,49 +66,24 @@ def scopes(declaration: Declaration) -> tuple[Scope, ...]:
 
 
 def _scopes(declaration: Declaration) -> tuple[Scope, ...]:
-    policy = declaration.policy
-    starred = [pattern for pattern in spelled_paths(policy) if "*" in pattern]
     found: dict[str, Scope] = {}
     for rank, place in enumerate(declaration.places):
+        preferences = place.preferences
+        word = state(preferences)
         for pattern in place.spellings:
-            _add(found, Scope(pattern, place.preferences, place, rank))
-            if pattern.endswith("/") and place.kind == policy.kind_of(place.route_class):
-                for crossing in across(pattern, starred):
-                    kind = policy.kind_of(route_class_of(policy, crossing))
-                    _add(found, Scope(crossing, place.rights.stated(kind), place, rank))
-    for pattern, preferences in stated_by_path(policy).items():
-        found.setdefault(pattern, Scope(pattern, preferences))
-    return tuple(sorted(found.values(), key=lambda scope: (-len(scope.pattern), state(scope.preferences) != "1")))
-
-
-def places_of(declaration: Declaration, work: Work, rights: Rights) -> tuple[Place, ...]:
-    """Where any work is to be found, named in the declaration or not."""
-    policy = declaration.policy
-    found = []
-    for path, address, spellings in policy.work_paths.places(work):
-        place = Place(work, rights, path.kind, policy.route_default, address, spellings)
-        route_class = policy.route_class(place.reading(policy.site.case_sensitive))
-        found.append(place._replace(route_class=route_class, kind=path.kind or policy.kind_of(route_class)))
-    return tuple(found)
+            _add(found, Scope(pattern, preferences, word, place, rank))
+    for pattern, preferences in stated_by_path(declaration.policy).items():
+        found.setdefault(pattern, Scope(pattern, preferences, state(preferences)))
+    return tuple(sorted(found.values(), key=lambda scope: (-len(scope.pattern), scope.word != "1")))
 
 
 def _add(found: dict[str, Scope], scope: Scope) -> None:
     """Two works at one address: what both allow."""
     other = found.get(scope.pattern)
     if other is not None and other.preferences != scope.preferences:
-        scope = scope._replace(preferences=strictest((other.preferences, scope.preferences)))
+        preferences = strictest((other.preferences, scope.preferences))
+        scope = scope._replace(preferences=preferences, word=state(preferences))
     found[scope.pattern] = scope
-
-
-def strictest(stated: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """What all of several statements allow, and what any of them disallows."""
-    purposes = dict.fromkeys(purpose for one in stated for purpose in one)
-    words = {purpose: [one.get(purpose, "") for one in stated] for purpose in purposes}
-    return {
-        purpose: "disallow" if "disallow" in said else "allow"
-        for purpose, said in words.items()
-        if "disallow" in said or "" not in said
-    }
 
 
 def fit(
@@ -119,14 +96,15 @@ def fit(
     """
     room -= sum(size(scope) for scope in found if scope.place is None)
     theirs = sorted(
-        ((number, scope.place.work) for number, scope in enumerate(found) if scope.place is not None),
-        key=lambda pair: (state(found[pair[0]].preferences) != "1", found[pair[0]].rank),
+        (scope.word != "1", scope.rank, number, scope.place.work)
+        for number, scope in enumerate(found)
+        if scope.place is not None
     )
     left_out: dict[int, Work] = {}
-    for position, (number, _) in enumerate(theirs):
+    for position, (_, _, number, _) in enumerate(theirs):
         room -= size(found[number])
         if room < 0:
-            left_out = dict(theirs[position:])
+            left_out = {number: work for _, _, number, work in theirs[position:]}
             break
     return (
         tuple(scope for number, scope in enumerate(found) if number not in left_out),
@@ -144,7 +122,7 @@ def render(declaration: Declaration) -> str:
 
 def written(declaration: Declaration) -> tuple[str, int]:
     """The file, and how many of the named works it has no room for; their own answers state theirs."""
-    stated = [scope for scope in scopes(declaration) if state(scope.preferences)]
+    stated = [scope for scope in scopes(declaration) if scope.word]
     lines: dict[int, str] = {}
 
     def size(scope: Scope) -> int:
@@ -157,7 +135,7 @@ def written(declaration: Declaration) -> tuple[str, int]:
 
 
 def _rule(declaration: Declaration, scope: Scope) -> dict[str, str | int]:
-    word = state(scope.preferences)
+    word = scope.word
     rule: dict[str, str | int] = {"location": scope.pattern, "tdm-reservation": int(word)}
     if word == "1" and declaration.policy.site.url:
         place = scope.place
@@ -206,7 +184,9 @@ def render_policy(declaration: Declaration, work: Work | None = None, rights: Ri
 def _targets(declaration: Declaration, work: Work, rights: Rights) -> list[tuple[str, str]]:
     """The addresses of a work, each with its word; "" when the policy does not know where it is."""
     found: dict[str, str] = {}
-    for place in places_of(declaration, work, rights):
+    for place in places_of(declaration.policy, work, rights):
+        if place.across:
+            continue
         first = place.spellings[0]
         below = first if first.endswith("/") and "*" not in first else place.address
         found.setdefault(declaration.address(below), state(place.preferences))
