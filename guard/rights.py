@@ -11,6 +11,7 @@ Freesound's panel (a stricter default for voices).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -371,8 +372,17 @@ _KEYS = (
 _LICENCE_KEYS = ("to", "purposes", "kinds", "from", "until", "proof")
 
 
-def read_choice(said: object) -> Choice:
+_CONTACT = re.compile(
+    r"""(?:mailto:|https?://|tel:)[^\s"<>\\^`{|}]+|[^\s"<>\\^`{|}@:;,()]+@[^\s"<>\\^`{|}@:;,()]+""", re.IGNORECASE
+)
+"""An address that may stand in a link, or that of a mailbox."""
+
+
+def read_choice(said: object, *, kept: bool = False) -> Choice:
     """A choice from plain values (as JSON or YAML has them). Raises ChoiceError with the key and what to write.
+
+    `kept`: it stands in a register, from where nobody can be asked to mend it. Then words that are never in force are
+    read as they are, and a contact that nobody could follow is left out.
 
     {"preferences": {"train-ai": "disallow", "voice": {"ai-use": "open"}}, "licences": [{"to": "operator:X"}],
      "from": "2026-12-01", "until": "2027-11-30", "territory": "EU", "contact": "mailto:…", "licence": "https://…",
@@ -388,13 +398,14 @@ def read_choice(said: object) -> Choice:
         else:
             words.setdefault("", {})[key] = _one_word(value, f"preferences.{key}")
     licences = table.get("licences")
+    from_s, until_s = _span(table, "", kept=kept)
     return Choice(
         preferences={kind: said for kind, said in words.items() if said},
-        licences=None if licences is None else _read_licences(licences),
-        from_s=_moment(table, "from", -inf),
-        until_s=_moment(table, "until", inf),
+        licences=None if licences is None else _read_licences(licences, kept=kept),
+        from_s=from_s,
+        until_s=until_s,
         territory=_text(table, "territory"),
-        contact=_text(table, "contact"),
+        contact=_contact(table, "contact", kept=kept),
         licence_url=_url(table, "licence"),
         by=_text(table, "by"),
         at_s=_moment(table, "at", 0.0),
@@ -423,26 +434,27 @@ def write_choice(choice: Choice) -> dict[str, Any]:
     return out
 
 
-def _read_licences(said: object) -> tuple[Licence, ...]:
+def _read_licences(said: object, *, kept: bool) -> tuple[Licence, ...]:
     if not isinstance(said, list | tuple):
         raise ChoiceError("licences", "expected a list: an empty one when there are none")
     if len(said) > MAX_LICENCES:
         raise ChoiceError("licences", f"more than {MAX_LICENCES}")
-    return tuple(_read_licence(item, f"licences[{number}]") for number, item in enumerate(said))
+    return tuple(_read_licence(item, f"licences[{number}]", kept=kept) for number, item in enumerate(said))
 
 
-def _read_licence(said: object, where: str) -> Licence:
+def _read_licence(said: object, where: str, *, kept: bool) -> Licence:
     table = _table(said, where, _LICENCE_KEYS)
     kind, colon, name = _text(table, "to", where).partition(":")
     if kind not in ("operator", "agent", "key") or not colon or not name.strip():
         raise ChoiceError(f"{where}.to", "write operator:NAME, agent:NAME or key:THUMBPRINT")
     name = name.strip()
+    from_s, until_s = _span(table, where, kept=kept)
     return Licence(
         to=f"{kind}:{name if kind == 'key' else name.lower()}",
         purposes=_several(table, "purposes", where, PURPOSES),
         kinds=_several(table, "kinds", where, tuple(KINDS)),
-        from_s=_moment(table, "from", -inf, where),
-        until_s=_moment(table, "until", inf, where),
+        from_s=from_s,
+        until_s=until_s,
         proof=_choose(table.get("proof", "verified"), f"{where}.proof", PROOFS),
     )
 
@@ -505,6 +517,23 @@ def _url(table: Mapping[str, Any], key: str) -> str:
     if said and (not said.startswith(("https://", "http://")) or any(char in said for char in ' "<>\\^`{|}')):
         raise ChoiceError(key, f"'{said[:80]}' is no URL: write https://…")
     return said
+
+
+def _contact(table: Mapping[str, Any], key: str, *, kept: bool) -> str:
+    said = _text(table, key)
+    if said and not _CONTACT.fullmatch(said):
+        if kept:
+            return ""
+        raise ChoiceError(key, f"'{said[:80]}' is no address: write mailto:…, https://…, tel:… or name@host")
+    return said
+
+
+def _span(table: Mapping[str, Any], where: str, *, kept: bool) -> tuple[float, float]:
+    """`from` and `until`."""
+    from_s, until_s = _moment(table, "from", -inf, where), _moment(table, "until", inf, where)
+    if from_s >= until_s and not kept:
+        raise ChoiceError(f"{where}.until".lstrip("."), "is not after 'from': this would never be in force")
+    return from_s, until_s
 
 
 def _moment(table: Mapping[str, Any], key: str, default: float, where: str = "") -> float:

@@ -23,7 +23,7 @@ from guard.rights import Choice, Work
 from tests.processes import heed_ctrl_c
 from tests.test_registers import choices, some_works
 
-ARTISTS = "layer,id,parents,no-ai,contact\nlabel,L1,,,\nartist,11,label:L1,yes,'=mail\n"
+ARTISTS = "layer,id,parents,no-ai,contact\nlabel,L1,,,\nartist,11,label:L1,yes,'=mail@x\n"
 TRACKS = (
     '{"work": "release:5", "parents": ["artist:11"]}\n'
     '{"work": "track:1001", "parents": ["release:5", "artist:11"], "preferences": {"voice": {"ai-use": "open"}}}\n'
@@ -64,7 +64,7 @@ def test_a_catalogue_is_brought_in_from_csv_and_json_lines(register: Path) -> No
     assert [layer["work"] for layer in shown["layers"]] == ["label:L1", "artist:11", "release:5", "track:1001"]
     artist = shown["layers"][1]["says"]
     assert artist["preferences"] == {"train-ai": "disallow", "ai-use": "disallow"}
-    assert (artist["contact"], artist["by"]) == ("=mail", "catalogue")
+    assert (artist["contact"], artist["by"]) == ("=mail@x", "catalogue")
     assert shown["follows"][""] == {"train-ai": "disallow", "ai-use": "disallow"}
     assert shown["follows"]["voice"]["ai-use"] == "allow"
 
@@ -126,7 +126,7 @@ def test_a_text_or_a_date_is_taken_away_again(register: Path) -> None:
 def test_a_withdrawn_word_is_gone_and_stays_in_the_history(register: Path) -> None:
     assert told("set", register, "artist:11", "--withdraw", "--by", "a", "--reason", "r")["after"] is None
     first, second = told("history", register, "artist:11")["changes"]
-    assert (first["says"]["contact"], first["by"]) == ("=mail", "catalogue")
+    assert (first["says"]["contact"], first["by"]) == ("=mail@x", "catalogue")
     assert (second["says"], second["by"], second["reason"]) == (None, "a", "r")
     assert told("show", register, "artist:11")["layers"][-1]["says"] is None
     then = told("show", register, "artist:11", "--at", first["at"])["layers"][-1]["says"]
@@ -281,8 +281,8 @@ def test_what_is_exported_comes_back_through_a_pipe(register: Path, form: str, t
     assert rights("export", again, "--format", form).stdout == first.stdout
     assert told("import", register, "-", "--format", form, "--replace", given=first.stdout.encode())["changed"] == 0
     if form == "csv":
-        assert "''=mail" not in first.stdout
-        assert ",'=mail," in first.stdout
+        assert "''=mail@x" not in first.stdout
+        assert ",'=mail@x," in first.stdout
 
 
 @settings(max_examples=5)
@@ -315,6 +315,9 @@ def test_any_choice_comes_back_through_the_command(said: dict[Work, Choice], for
         (("set", "r.sqlite", "artist:1", "--licence", "agent:x", "--no-licences"), "stands without --licence"),
         (("set", "r.sqlite", "artist:1", "--withdraw", "--no-ai"), "stands without others"),
         (("set", "r.sqlite", "artist:1", "--from", "2026-12-02", "--until", "2026-12-01"), "never be in force"),
+        (("set", "r.sqlite", "artist:1", "--no-ai", "--train-ai", "open"), "does not stand beside --train-ai open"),
+        (("set", "r.sqlite", "artist:1", "--no-ai", "--say", "ai-use=allow"), "does not stand beside ai-use=allow"),
+        (("set", "r.sqlite", "artist:1", "--contact", "javascript:x"), "--contact: 'javascript:x' is no address"),
         (("set", "r.sqlite", "artist:1", "--from", "soon"), "--from: 'soon' is no date"),
         (("set", "r.sqlite", "artist:1", "--no-ai", "--by", "a\nb"), "one line of text"),
         (("set", "r.sqlit", "artist:1", "--no-ai"), "Did you mean .sqlite?"),
@@ -396,7 +399,7 @@ def test_bytes_that_are_no_text_are_named_with_their_line(tmp_path: Path) -> Non
 
 def test_what_stands_in_a_register_does_not_move_the_cursor(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
-    told("set", path, "track:a\u202eb", "--contact", "x\u009by")
+    told("set", path, "track:a\u202eb", "--territory", "x\u009by")
     for command in (("show",), ("history",)):
         out = rights(*command, path, "track:a\u202eb").stdout
         assert "\u202e" not in out

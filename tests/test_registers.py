@@ -656,7 +656,8 @@ some_words = st.dictionaries(st.sampled_from(PURPOSES), st.sampled_from(WORDS), 
 kinds = st.sampled_from(["", *KINDS])
 texts = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=12).map(str.strip)
 moments = st.integers(1, 4_000_000_000_000).map(lambda ms: ms / 1000)
-bounds = st.one_of(st.none(), moments)
+early = st.one_of(st.just(-float("inf")), st.integers(1, 1_999_999_999_999).map(lambda ms: ms / 1000))
+late = st.one_of(st.just(float("inf")), st.integers(2_000_000_000_000, 4_000_000_000_000).map(lambda ms: ms / 1000))
 licences = st.builds(
     Licence,
     to=st.one_of(
@@ -668,18 +669,18 @@ licences = st.builds(
     ),
     purposes=st.lists(st.sampled_from(PURPOSES), max_size=2, unique=True).map(tuple),
     kinds=st.lists(st.sampled_from(sorted(KINDS)), max_size=2, unique=True).map(tuple),
-    from_s=bounds.map(lambda at: -float("inf") if at is None else at),
-    until_s=bounds.map(lambda at: float("inf") if at is None else at),
+    from_s=early,
+    until_s=late,
     proof=st.sampled_from(["verified", "claim"]),
 )
 choices = st.builds(
     Choice,
     preferences=st.dictionaries(kinds, some_words, max_size=2),
     licences=st.one_of(st.none(), st.lists(licences, max_size=2).map(tuple)),
-    from_s=bounds.map(lambda at: -float("inf") if at is None else at),
-    until_s=bounds.map(lambda at: float("inf") if at is None else at),
+    from_s=early,
+    until_s=late,
     territory=texts,
-    contact=texts,
+    contact=st.sampled_from(["", "mailto:a@b.example?subject=x,y", "=a+b@c.example", "tel:+493012345"]),
     licence_url=st.sampled_from(["", "https://a.example/l?x=1"]),
     by=texts,
     at_s=st.one_of(st.just(0.0), moments),
@@ -921,7 +922,7 @@ async def main():
             asked += 1
             bad += found.state == "away" or len(found.chain) != 2
         last = dict(register.find((Work("track", "1"),)).chain)[Work("artist", "1")]
-        if last is not None and last.contact == line_wanted:
+        if last is not None and last.territory == line_wanted:
             print("seen", flush=True)
             break
         await asyncio.sleep(0)
@@ -936,8 +937,8 @@ asyncio.run(main())
 def test_a_swap_breaks_no_read_of_another_process_and_is_seen_by_it(path: Path) -> None:
     artist = Work("artist", "1")
 
-    def rows(contact: str) -> list[Row]:
-        above = Row(artist, (), replace(NO_AI, contact=contact))
+    def rows(territory: str) -> list[Row]:
+        above = Row(artist, (), replace(NO_AI, territory=territory))
         return [above, *(Row(Work("track", str(number)), (artist,)) for number in range(50))]
 
     import_works(path, rows("c0"), at_s=1.0)
@@ -998,7 +999,7 @@ def one_csv(header: str, row: str) -> Row | ChoiceError:
         ),
         ("layer,id,licences", "artist,1,none", Choice({}, ())),
         ("layer,id,until", "artist,1,2026-12-01", read_choice({"until": "2026-12-01"})),
-        ("layer,id,contact", "artist,1,'=x", Choice({}, contact="=x")),
+        ("layer,id,contact", "artist,1,'=x@y", Choice({}, contact="=x@y")),
         ("ID, Layer ", "1,artist", None),
     ],
 )
@@ -1025,7 +1026,7 @@ def test_a_row_of_csv_says(header: str, row: str, said: Choice | None) -> None:
         ("layer,id,until", "artist,1,soon", "until", "is no date"),
         ("layer,id,licence", "artist,1,ftp://x", "licence", "is no URL"),
         ("layer,id", "artist,\udcff", "id", "not valid UTF-8"),
-        ("layer,id,contact", "artist,1,\udcff", "contact", "not valid UTF-8"),
+        ("layer,id,territory", "artist,1,\udcff", "territory", "not valid UTF-8"),
     ],
 )
 def test_a_bad_row_is_named_with_its_key_and_what_to_write(header: str, row: str, key: str, message: str) -> None:
@@ -1066,7 +1067,7 @@ def test_a_header_that_says_nothing_is_refused(header: str, message: str) -> Non
         ('{"work": "track:1", "parents": "artist:1"}', "parents", "expected a list"),
         ('{"work": "track:1", "work": "track:2"}', "", "repeated"),
         ('{"work": "track:\\ud800"}', "id", "not valid UTF-8"),
-        ('{"work": "track:1", "contact": "\\ud800"}', "contact", "not valid UTF-8"),
+        ('{"work": "track:1", "territory": "\\ud800"}', "territory", "not valid UTF-8"),
         ('{"work": "track:1", "at": NaN}', "", "NaN"),
         ("[" * 100_000, "", "no JSON"),
     ],

@@ -281,8 +281,8 @@ LICENCES = st.builds(
     st.sampled_from(["operator:x", "agent:gptbot", "key:AbC"]),
     st.lists(st.sampled_from(PURPOSES), unique=True, max_size=3).map(tuple),
     st.lists(st.sampled_from(list(KINDS)), unique=True, max_size=3).map(tuple),
-    st.just(-inf) | st.integers(0, 10**9).map(float),
-    st.just(inf) | st.integers(0, 10**9).map(float),
+    st.just(-inf) | st.integers(0, 10**8).map(float),
+    st.just(inf) | st.integers(10**8 + 1, 10**9).map(float),
     st.sampled_from(["verified", "claim"]),
 )
 TEXT = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=["Cs"]), max_size=20).map(
@@ -295,10 +295,10 @@ TEXT = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclud
         Choice,
         PREFERENCES.map(lambda said: {kind: words for kind, words in said.items() if words}),
         st.none() | st.lists(LICENCES, max_size=3).map(tuple),
-        st.just(-inf) | st.integers(0, 10**9).map(float),
-        st.just(inf) | st.integers(0, 10**9).map(float),
+        st.just(-inf) | st.integers(0, 10**8).map(float),
+        st.just(inf) | st.integers(10**8 + 1, 10**9).map(float),
         TEXT,
-        TEXT,
+        st.sampled_from(["", "mailto:a@b.example", "HTTPS://x.example/?a=b", "tel:+4930123", "rights@b.example"]),
         st.sampled_from(["", "https://music.example/licence"]),
         TEXT,
         st.just(0.0) | st.integers(1, 10**9).map(float),
@@ -331,6 +331,17 @@ def test_what_is_written_is_read_again(choice: Choice) -> None:
         ({"licence": "javascript:alert(1)"}, "licence", "is no URL"),
         ({"licence": 'https://x.example/"><b>'}, "licence", "is no URL"),
         ({"contact": "a\nb"}, "contact", "one line of text"),
+        ({"contact": "javascript:alert(1)"}, "contact", "is no address: write mailto:"),
+        ({"contact": "javascript:a@b"}, "contact", "is no address"),
+        ({"contact": 'mailto:a@b"><b>'}, "contact", "is no address"),
+        ({"contact": "our office"}, "contact", "is no address"),
+        ({"from": "2026-12-02", "until": "2026-12-01"}, "until", "never be in force"),
+        ({"from": "2026-12-01T12:00Z", "until": "2026-12-01T12:00Z"}, "until", "never be in force"),
+        (
+            {"licences": [{"to": "operator:x", "from": "2026-12-02", "until": "2026-12-01"}]},
+            "licences[0].until",
+            "never be in force",
+        ),
         ({"reason": "x" * 2001}, "reason", "at most 2000"),
     ],
 )
@@ -375,3 +386,11 @@ def test_a_register_cannot_lead_in_circles_or_for_ever() -> None:
     assert climb([Work("artist", "1")], circle.get) == ((Work("artist", "1"), None),)
     wide = {Work("track", "1"): (None, [Work("artist", str(n)) for n in range(1_000)])}
     assert len(climb([Work("track", "1")], wide.get)) == MAX_CHAIN
+
+
+def test_what_a_register_has_kept_is_read_though_nobody_would_take_it_now() -> None:
+    over = {"from": "2026-12-02T00:00:00Z", "until": "2026-12-01T00:00:00Z"}
+    said = {"preferences": {"search": "allow"}, "licences": [{"to": "operator:x", **over}], **over}
+    choice = read_choice({**said, "contact": "javascript:alert(1)"}, kept=True)
+    assert write_choice(choice) == said
+    assert not choice.in_force(1_796_083_200.0)

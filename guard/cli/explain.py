@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from guard.classify import name_browser
@@ -68,16 +70,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _explain_in_time(guard: Guard, request: Request, *, everything: bool) -> dict[str, Any]:
-    """As `explain`, once a register that has to be asked over a network has answered, or was given the time to."""
-    held = guard.held_for(request)
-    if held is None or held.state == "known":
+    """As `explain`, once the register has answered."""
+    async with in_time(guard, lambda: guard.held_for(request)):
         return explain(guard, request, everything=everything)
+
+
+@asynccontextmanager
+async def in_time(guard: Guard, look: Callable[[], Held | None]) -> AsyncIterator[None]:
+    """Within this, a register that has to be asked over a network has said what it knows of what `look` gives, or was
+    given the time to."""
+    held = look()
+    if held is None or held.state == "known":
+        yield
+        return
     await guard.open_rights()
     try:
         give_up_s = time.monotonic() + ANSWER_S
-        while guard.hold(request).state != "known" and time.monotonic() < give_up_s:  # noqa: ASYNC110
+        while held is not None and held.state != "known" and time.monotonic() < give_up_s:
             await asyncio.sleep(0.02)  # a first answer tells nobody that it has come
-        return explain(guard, request, everything=everything)
+            held = look()
+        yield
     finally:
         for feed in guard.feeds.values():
             await feed.close()

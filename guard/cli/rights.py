@@ -513,6 +513,10 @@ def _changed(before: Choice | None, arguments: argparse.Namespace) -> Choice:
     table = write_choice(_bare(before)) if before is not None else {}
     preferences: dict[str, Any] = table.setdefault("preferences", {})
     if arguments.no_ai:
+        for said in (*_ai_words(arguments), *arguments.say):
+            name, _, word = said.removeprefix("--").replace(" ", "=").partition("=")
+            if name in ("train-ai", "ai-use") and word != "disallow":
+                raise _Usage(f"--no-ai reserves {name}: it does not stand beside {said}")
         preferences |= {"train-ai": "disallow", "ai-use": "disallow"}
     for purpose in ("train-ai", "ai-use", "search"):
         if (word := getattr(arguments, purpose.replace("-", "_"))) is not None:
@@ -541,12 +545,15 @@ def _changed(before: Choice | None, arguments: argparse.Namespace) -> Choice:
         elif value is not None:
             table[key] = value
     try:
-        choice = read_choice(table)
+        return read_choice(table)
     except ChoiceError as error:
         raise _Usage(f"{_option_of(error.key)}: {error.message}") from None
-    if choice.from_s >= choice.until_s:
-        raise _Usage("--from is not before --until: these words would never be in force")
-    return choice
+
+
+def _ai_words(arguments: argparse.Namespace) -> Iterator[str]:
+    for option in ("train-ai", "ai-use"):
+        if (word := getattr(arguments, option.replace("-", "_"))) is not None:
+            yield f"--{option} {word}"
 
 
 def _option_of(key: str) -> str:

@@ -444,7 +444,7 @@ def _read_entry(value: bytes | None) -> Entry | None:
         return None
     table = _read_table(value)
     said = table.get("said")
-    return None if said is None else read_choice(said), read_parents(table.get("parents"))
+    return None if said is None else read_choice(said, kept=True), read_parents(table.get("parents"))
 
 
 def _read_table(value: bytes | None) -> dict[str, Any]:
@@ -479,7 +479,7 @@ def _read_change(value: bytes | None) -> Change:
     at_s, choice = table.get("at"), table.get("choice")
     if not isinstance(at_s, int | float):
         raise ChoiceError("at", "expected seconds since 1970")
-    read = None if choice is None else read_choice(choice)
+    read = None if choice is None else read_choice(choice, kept=True)
     return Change(float(at_s), read_work(str(table.get("work"))), read, str(table.get("by")), str(table.get("reason")))
 
 

@@ -384,7 +384,7 @@ class Reader:
         if choice is None:
             (text,) = self.connection.execute("SELECT text FROM sayings WHERE n = ?", (said,)).fetchone()
             by, reason = self.connection.execute("SELECT by, reason FROM notes WHERE n = ?", (noted,)).fetchone()
-            bare = read_choice(json.loads(text))
+            bare = read_choice(json.loads(text), kept=True)
             choice = signed(Change(at / 1000, Work("", ""), bare, by, reason)) or bare
             self._choices.keep(key, choice)
         return choice
