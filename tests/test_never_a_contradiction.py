@@ -281,3 +281,21 @@ def test_a_policy_whose_files_say_something_else_is_not_served(monkeypatch: pyte
     monkeypatch.setattr(tdmrep, "state", lambda preferences: "0")
     with pytest.raises(PolicyError, match="tdm-reservation says 0"):
         _ = Guard(POLICIES["closed"], catalogue=FEW, rights=MemoryRegister({})).files
+
+
+@pytest.mark.parametrize("name", ["robots.txt", "ai-policy", "ai-policy.json", "license.xml", ".well-known"])
+def test_nobody_can_call_himself_like_a_file_of_ours_and_silence_it(name: str) -> None:
+    policy = read_policy(
+        "version: 1\nsite: {name: x}\ndefault: allow\npreferences: {train-ai: allow, ai-use: allow}\n"
+        'rights: {source: r.yaml, works: [{path: "/{artist}"}, {path: "/{artist}/**"}]}\n'
+    )
+    reserved = Choice({"": {"train-ai": "disallow", "ai-use": "disallow"}})
+    entries: dict[Work, tuple[Choice | None, tuple[Work, ...]]] = {
+        Work("artist", name): (reserved, ()),
+        Work("artist", "alice"): (reserved, ()),
+    }
+    guard = Guard(policy, catalogue=FEW, rights=MemoryRegister(entries))
+    robots = read_robots(guard.files["/robots.txt"].body)
+    assert guard.wrong == ()
+    assert all(robots.allowed("GPTBot", path) for path in FILE_PATHS)
+    assert not robots.allowed("GPTBot", "/alice")

@@ -20,6 +20,7 @@ from guard.policy import Policy
 from guard.protocols import NOTHING_LISTED, Listed
 from guard.readings import MAX_QUERY_BYTES, read_target
 from guard.rights import Rights, Work, resolve
+from guard.robotstxt import pattern_matches
 from guard.works import WorkPath
 
 MAX_NAMED = 2_000
@@ -125,11 +126,13 @@ def declare(
 
 class Ground(NamedTuple):
     """What is the same for all works of a policy: its `starred_paths`; the kind that is found under each pattern of
-    works, which an earlier one may hide (None: then the works, too); and how each is spelt itself."""
+    works, which an earlier one may hide (None: then the works, too); how each is spelt itself; and the works that the
+    addresses of directive files would be of: nobody can ask for the page of an artist called robots.txt."""
 
     starred: tuple[str, ...]
     kinds: Mapping[WorkPath, str | None]
     own: Mapping[WorkPath, tuple[str, ...]]
+    at_files: frozenset[Work]
 
 
 def ground_of(policy: Policy) -> Ground:
@@ -138,16 +141,21 @@ def ground_of(policy: Policy) -> Ground:
         query = f"{path.query}=x".encode() if path.query else b""
         first, *_ = policy.work_paths.find(quote(specimen(path.glob)).encode(), query, ()) or (None,)
         kinds[path] = first.kind if first and first.works[0].layer == path.narrowest else None
-    return Ground(starred_paths(policy), kinds, {path: spell_for(policy, path.glob) for path in kinds})
+    at_files = frozenset(
+        work for path in OPEN_PATHS for one in policy.work_paths.find(path.encode(), b"", ()) for work in one.works
+    )
+    return Ground(starred_paths(policy), kinds, {path: spell_for(policy, path.glob) for path in kinds}, at_files)
 
 
 def places_of(policy: Policy, work: Work, rights: Rights, ground: Ground | None = None) -> list[Place]:
     """Where a work is to be found. `ground` is the policy's, for who asks for many works."""
-    starred, kinds, own = ground or ground_of(policy)
+    starred, kinds, own, at_files = ground or ground_of(policy)
     found: list[Place] = []
     for path, address, spellings in policy.work_paths.places(work):
         kind = kinds[path]
         if kind is None or not _can_be_asked_for(address):
+            continue
+        if work in at_files and any(pattern_matches(one, file) for one in spellings for file in OPEN_PATHS):
             continue
         route_class = policy.route_class(_reading(address, policy.site.case_sensitive))
         found.append(Place(work, rights, kind or policy.kind_of(route_class), route_class, address, spellings))
