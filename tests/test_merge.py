@@ -114,6 +114,7 @@ def test_no_wildcard_of_one_opens_what_the_other_closes(ours: str, theirs: str, 
 
 @settings(max_examples=300)
 @given(files(WILD), files(WILD), st.lists(PATHS, min_size=1, max_size=8))
+@example("User-agent: *\nAllow: /?\n", "User-agent: *\nAllow: /*\nDisallow: /?\n", ["/?"])
 def test_another_reader_finds_neither_weakened(ours: str, theirs: str, paths: list[str]) -> None:
     text = joined(theirs, ours).text
     one, other, both = Protego.parse(ours), Protego.parse(theirs), Protego.parse(text)
@@ -209,6 +210,19 @@ def test_an_agent_that_only_the_platform_names_keeps_our_words_too() -> None:
     assert both.allowed("AhrefsBot", "/media/press/1")
     assert content_usage.evaluate(both, "AhrefsBot", "/open/1") == (True, {"train-ai": "y", "search": "y"})
     assert content_signal.of_group(both, "AhrefsBot") == {"search": "yes", "ai-train": "no"}
+
+
+@pytest.mark.parametrize("name", ["Applebot", "Googlebot-Image", "Googlebot-News", "Googlebot-Video"])
+def test_who_obeys_the_group_of_another_is_held_to_it_when_the_platform_names_only_that_one(name: str) -> None:
+    theirs = "User-agent: Googlebot\nDisallow: /private/\n\nUser-agent: *\nDisallow: /slow/\n"
+    ours = OURS.replace("User-agent: ClaudeBot\n", f"User-agent: {name}\n").replace("Disallow: /\n", "Disallow: /x/\n")
+    both = read_robots(joined(theirs, ours).text)
+    assert not both.allowed(name, "/private/1")
+    assert not both.allowed(name, "/x/1")
+    assert both.allowed(name, "/slow/1")
+    named = read_robots(joined(f"{theirs}User-agent: {name}\nDisallow: /own/\n", ours).text)
+    assert named.allowed(name, "/private/1")
+    assert not named.allowed(name, "/own/1")
 
 
 def test_what_the_platform_states_is_combined_and_never_appended() -> None:

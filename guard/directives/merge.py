@@ -33,6 +33,7 @@ from guard.robotstxt import (
     MAX_BYTES,
     Group,
     Named,
+    PathRule,
     Patterns,
     Robots,
     effective,
@@ -56,6 +57,9 @@ MAX_NEEDS = 8
 """So many Disallows are added to keep one Allow; it is left out when it needs more."""
 
 MAX_SITEMAPS = 1_000
+
+FALLBACK = dict.fromkeys(("applebot", "googlebot-image", "googlebot-news", "googlebot-video"), "googlebot")
+"""Agents that obey another's group when none names them, before everybody's, as Apple and Google say of theirs."""
 
 _NOTE = "# Joined with the robots.txt of the platform itself: what either forbids is forbidden."
 _WORD = re.compile(r"[!\"$-~]++")
@@ -203,15 +207,21 @@ def _side(groups: Iterable[Group]) -> _Side:
             if not rule.allow:
                 side.disallows[_shortened(rule.pattern)] = None
             elif len(rule.pattern) < MAX_PATTERN_CHARS:
-                side.allows[rule.pattern] = None
+                pattern = _without_end(rule)
+                side.allows[pattern] = None
                 for also in effective((rule,))[1:]:
-                    side.implied[rule.pattern] = also.pattern
+                    side.implied[pattern] = also.pattern
     side.disallows = {pattern: None for pattern in side.disallows if pattern not in side.allows}
     side.order = [(False, pattern) for pattern in side.disallows] + [(True, pattern) for pattern in side.allows]
     side.star_allows = [pattern for pattern in side.allows if "*" in pattern]
     side.by_length = sorted(side.disallows, key=len)
     side.star_disallows = [pattern for pattern in side.by_length if "*" in pattern]
     return side
+
+
+def _without_end(rule: PathRule) -> str:
+    """An Allow without stars at its end, which make it longer to some readers and are nothing to others."""
+    return (rule.pattern.rstrip("*") or rule.pattern[:1]) if rule.allow else rule.pattern
 
 
 def _shortened(pattern: str) -> str:
@@ -223,7 +233,7 @@ def _shortened(pattern: str) -> str:
 
 
 def _written_order(groups: Iterable[Group]) -> dict[tuple[bool, str], int]:
-    rules = [(rule.allow, rule.pattern) for group in groups for rule in group.rules]
+    rules = [(rule.allow, _without_end(rule)) for group in groups for rule in group.rules]
     return {rule: place for place, rule in reversed(list(enumerate(rules)))}
 
 
@@ -466,9 +476,11 @@ def _licences(robots: Robots) -> list[str]:
 
 
 class _Index:
-    """The groups of a file by the agents they name."""
+    """The groups of a file by the agents they name. `fallback`: whether FALLBACK counts; in ours it does not, which
+    says to everybody by name what is not for all."""
 
-    def __init__(self, robots: Robots) -> None:
+    def __init__(self, robots: Robots, *, fallback: bool) -> None:
+        self._fallback = FALLBACK if fallback else {}
         self.names: dict[str, dict[str, str]] = {}
         self._groups = robots.groups
         self._of: dict[str, dict[int, None]] = {}
@@ -483,7 +495,7 @@ class _Index:
 
     def obeyed(self, key: str) -> tuple[int, ...]:
         """The numbers of the groups that the agent obeys."""
-        return tuple(self._of.get(key) or self._of.get(EVERYBODY, {}))
+        return tuple(self._of.get(key) or self._of.get(self._fallback.get(key, "")) or self._of.get(EVERYBODY, {}))
 
     def groups(self, numbers: Iterable[int]) -> list[Group]:
         return [self._groups[number] for number in numbers]
@@ -514,7 +526,7 @@ class _File:
     def __init__(self, text: str, ours: Robots, theirs: Robots, open_paths: tuple[str, ...]) -> None:
         self.text = text
         self.robots, self.other = ours, theirs
-        self.ours, self.theirs = _Index(ours), _Index(theirs)
+        self.ours, self.theirs = _Index(ours, fallback=False), _Index(theirs, fallback=True)
         self.open_paths = open_paths
         self.rules, self.steps = _Budget(MAX_RULES), _Budget(MAX_STEPS)
 

@@ -23,7 +23,8 @@ def spell(pattern: str) -> tuple[str, ...]:
     """Our pattern as robots paths, which are prefixes unless `$` ends them.
 
     `/media/**` is everything below, and the place itself with or without a query: `/media/ /media$ /media?`. An
-    exact path ends, too: `/inbox$ /inbox?`. After a glob nothing ends, for signed addresses go on with `?sig=`.
+    exact path ends, too, with a slash or without: `/inbox$ /inbox? /inbox/$ /inbox/?`. After a glob nothing ends, for
+    signed addresses go on with `?sig=`.
     `**` may be no segment at all: `/hls/**/*.m3u8` is `/hls/*.m3u8`, and `/a/**/b` is `/a/b` and `/a/*/b`.
     """
     stem, below = re.subn(r"(?:/\*\*)+$", "", pattern.rstrip("/"))
@@ -40,7 +41,7 @@ def spell(pattern: str) -> tuple[str, ...]:
         elif "*" in text.rpartition("/")[2]:
             found[text] = None
         else:
-            found |= dict.fromkeys((f"{text or '/'}$", f"{text or '/'}?"))
+            found |= dict.fromkeys(f"{text}{end}" for end in (("$", "?", "/$", "/?") if text else ("/$", "/?")))
     return tuple(found)
 
 
