@@ -61,6 +61,7 @@ MAX_FAILURES = 5
 """Wrong tokens in a minute from one address; those that follow are answered 429."""
 
 _FAILURES_PER_S = 60.0
+_HEAD_WITHIN_S = 5.0
 _BODY_WITHIN_S = 10.0
 _FOLLOW_EVERY_S = 0.25
 _MAX_JOBS = 64
@@ -897,6 +898,7 @@ def serve_api(
         threading.Thread(target=_follow, args=(api, register_location, follow, ended), daemon=True).start()
     config = uvicorn.Config(
         api,
+        http=_hurrying(),
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -919,6 +921,48 @@ def serve_api(
 
 def _ignore(_number: int, _frame: object) -> None:
     """The end was asked for, and has come."""
+
+
+def _hurrying() -> type[asyncio.Protocol]:
+    """uvicorn's protocol for a connection that is closed when a request's head takes long: otherwise a few hundred who
+    send half of one would keep everybody else out."""
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    class Hurrying(HttpToolsProtocol):
+        _too_late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._wait_no_more()
+            super().connection_lost(exc)
+
+        def on_message_begin(self) -> None:
+            if self._too_late is None:
+                self._wait()
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._wait_no_more()
+            super().on_headers_complete()
+
+        def _wait(self) -> None:
+            self._too_late = self.loop.call_later(_HEAD_WITHIN_S, self._give_up)
+
+        def _wait_no_more(self) -> None:
+            if self._too_late is not None:
+                self._too_late.cancel()
+                self._too_late = None
+
+        def _give_up(self) -> None:
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._wait()  # the answer to the request before is still under way
+            elif not self.transport.is_closing():
+                self.transport.close()
+
+    return Hurrying
 
 
 def _open_leniently(location: str | None) -> RightsSource | None:
