@@ -115,6 +115,7 @@ def test_no_wildcard_of_one_opens_what_the_other_closes(ours: str, theirs: str, 
 @settings(max_examples=300)
 @given(files(WILD), files(WILD), st.lists(PATHS, min_size=1, max_size=8))
 @example("User-agent: *\nAllow: /?\n", "User-agent: *\nAllow: /*\nDisallow: /?\n", ["/?"])
+@example("User-agent: *\nAllow: /*?\n", "User-agent: *\nDisallow: /a*\n", ["/a?"])
 def test_another_reader_finds_neither_weakened(ours: str, theirs: str, paths: list[str]) -> None:
     text = joined(theirs, ours).text
     one, other, both = Protego.parse(ours), Protego.parse(theirs), Protego.parse(text)

@@ -156,6 +156,11 @@ def rests(pattern: str, start: str) -> list[str]:
     return found_rests
 
 
+def _at_most(pattern: str) -> int:
+    """How long a pattern is to any reader: there are some that count a `?` as the escape `%3F`."""
+    return len(pattern) + 2 * pattern.count("?")
+
+
 def _longer(pattern: str, chars: int) -> str:
     """The same addresses under a pattern of more than `chars` characters; "" when there is none."""
     missing = max(0, chars + 1 - len(pattern))
@@ -299,7 +304,7 @@ def _needs(pattern: str, theirs: _Side, nearest: dict[str, tuple[int, int]], bud
     allow, disallow = (0, 0) if starred else nearest[pattern]
     suspects = [
         other
-        for other in _up_to(theirs.by_length if starred else theirs.star_disallows, len(pattern), budget)
+        for other in _up_to(theirs.by_length if starred else theirs.star_disallows, _at_most(pattern), budget)
         if overlap(pattern, other)
     ]
     if budget.left < 0:
@@ -315,7 +320,7 @@ def _needs(pattern: str, theirs: _Side, nearest: dict[str, tuple[int, int]], bud
         return None
     needs: list[str] = []
     for other in suspects:
-        if len(other) <= allow:
+        if _at_most(other) <= allow:
             continue
         if _is_exact(pattern) or covers(other, pattern):
             return None
@@ -339,8 +344,8 @@ def _common(allow: str, disallow: str) -> list[str]:
     if "*" not in allow:
         return [allow + rest for rest in rests(disallow, allow)]
     if "*" not in disallow and not disallow.endswith("$"):
-        return [_longer(disallow + rest, len(allow)) for rest in rests(allow, disallow)]
-    return [_longer(disallow, len(allow))]
+        return [_longer(disallow + rest, _at_most(allow)) for rest in rests(allow, disallow)]
+    return [_longer(disallow, _at_most(allow))]
 
 
 def _idle(ours: _Side, allows: Iterable[str], disallows: Iterable[str]) -> set[tuple[bool, str]]:
