@@ -299,3 +299,57 @@ def test_nobody_can_call_himself_like_a_file_of_ours_and_silence_it(name: str) -
     assert guard.wrong == ()
     assert all(robots.allowed("GPTBot", path) for path in FILE_PATHS)
     assert not robots.allowed("GPTBot", "/alice")
+
+
+RESERVED, OPENED = (Choice({"": {"train-ai": word, "ai-use": word}}) for word in ("disallow", "open"))
+CLOSED = "{train-ai: disallow, ai-use: disallow, search: allow}"
+OPEN = "{train-ai: allow, ai-use: allow, search: allow}"
+STEMS = '[{path: "/track/{track}/stems/**", kind: stems}, {path: "/track/{track}/**"}]'
+ACROSS = '[{class: media, paths: ["/track/*/audio", "/track/*/stems/**"]}]'
+SINGLE = '[{path: "/track/{track}"}, {path: "/album/{track}/"}, {path: "/rest/stream*", query: id, layer: track}]'
+
+
+@pytest.mark.parametrize(
+    ("preferences", "routes", "works", "name", "choice", "addresses"),
+    [
+        (CLOSED, ACROSS, STEMS, "4714", OPENED, ["/track/4714/stems/x", "/track/4714/audio", "/track/4714/x/audio"]),
+        (OPEN, ACROSS, STEMS, "4714", RESERVED, ["/track/4714/stems/x/y", "/track/4714/audio", "/track/4714/x"]),
+        (OPEN, "[]", SINGLE, "A & B", RESERVED, ["/track/A%20%26%20B", "/track/A%20&%20B", "/rest/stream?id=A+%26+B"]),
+        (OPEN, "[]", SINGLE, "(x)!", RESERVED, ["/track/(x)!", "/track/%28x%29%21", "/track/%28x%29%21?q=1"]),
+        (OPEN, "[]", SINGLE, "77", RESERVED, ["/track/77/", "/track/77/?q=1", "/album/77", "/album/77/"]),
+        ("{train-ai: disallow, audio: {train-ai: allow}}", '[{class: media, paths: ["/dl/*"]}]', SINGLE, "77", OPENED,
+         ["/dl/b.flac", "/dl/a/b.flac"]),
+        ("{train-ai: disallow, audio: {train-ai: allow}}", '[{class: media, paths: ["/*.mp3"]}]', SINGLE, "77", OPENED,
+         ["/b.mp3", "/a/b.mp3", "/b.mp3/x"]),
+    ],
+)  # fmt: skip
+def test_files_say_what_answers_say_where_paths_cross_and_names_are_spelt_otherwise(
+    preferences: str, routes: str, works: str, name: str, choice: Choice, addresses: list[str]
+) -> None:
+    policy = read_policy(
+        f"version: 1\nsite: {{name: x, url: 'https://x.example'}}\ndefault: allow\npreferences: {preferences}\n"
+        f"routes: {routes}\nrights: {{source: never-opened.sqlite, works: {works}}}\n"
+    )
+    guard = Guard(policy, catalogue=FEW, rights=MemoryRegister({Work("track", name): (choice, ())}))
+    texts = {path: reply.body.decode() for path, reply in guard.files.items()}
+    assert guard.wrong == ()
+    robots, reservations = read_robots(texts["/robots.txt"]), tdmrep.read(texts["/.well-known/tdmrep.json"])
+    for address in addresses:
+        decision = guard.decide(asked(address, CATALOGUE.by_name["ccbot"]))
+        word = dict(guard.headers_of(decision))[b"tdm-reservation"]
+        for longest in (False, True):
+            assert tdmrep.evaluate(reservations, address, longest=longest).reservation == int(word), address
+        assert robots.allowed("CCBot", address) is (decision.action != "block"), address
+        reserved = rsl.evaluate(rsl.read(texts["/license.xml"]), address, "ai-train") == "prohibited"
+        assert reserved is (word == b"1"), address
+
+
+def test_a_work_with_an_odd_id_is_left_to_its_own_answers_and_stops_no_start() -> None:
+    entries: dict[Work, tuple[Choice | None, tuple[Work, ...]]] = {
+        Work("track", name): (RESERVED, ()) for name in ("..", "é" * 500, "%25" * 9, "fine")
+    }
+    guard = Guard(POLICIES["open"], catalogue=FEW, rights=MemoryRegister(entries))
+    text = guard.files["/robots.txt"].body.decode()
+    assert guard.wrong == ()
+    assert "/track/fine$" in text
+    assert "/track/..$" not in text and "/track/%C3%A9%C3%A9" not in text
