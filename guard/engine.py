@@ -87,6 +87,7 @@ from guard.rights import (
     read_work,
     resolve,
     strictest,
+    strictest_words,
 )
 from guard.stores.memory import MemoryStore
 from guard.verify import read_published, verify
@@ -1040,20 +1041,6 @@ def limit_key(limit: Limit, client: Client, agent: Agent, site: str) -> bytes:
         "site": site.encode(),
     }
     return b"".join(b"%d:%b" % (len(parts[name]), parts[name]) for name in limit.key)
-
-
-def strictest_words(said: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
-    """Of the words for several kinds, what holds for all of them."""
-    first, *others = said
-    if not others:
-        return first
-    purposes = dict.fromkeys(purpose for words in said for purpose in words)
-    every = {purpose: [words.get(purpose, "") for words in said] for purpose in purposes}
-    return {
-        purpose: "disallow" if "disallow" in words else "allow"
-        for purpose, words in every.items()
-        if "disallow" in words or "" not in words
-    }
 
 
 def _read_named(value: bytes) -> tuple[Found, ...]:

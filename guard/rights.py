@@ -337,6 +337,17 @@ def strictest(rights: Sequence[Rights]) -> Rights:
     )
 
 
+def strictest_words(stated: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What all of several statements allow, and what any of them disallows."""
+    purposes = dict.fromkeys(purpose for one in stated for purpose in one)
+    words = {purpose: [one.get(purpose, "") for one in stated] for purpose in purposes}
+    return {
+        purpose: "disallow" if "disallow" in said else "allow"
+        for purpose, said in words.items()
+        if "disallow" in said or "" not in said
+    }
+
+
 # -- choices as plain values: registers, the API and the command line read and write this form --------------
 
 

@@ -638,7 +638,12 @@ async def test_a_platform_that_is_gone_and_comes_back_is_asked_again(platform: P
 
 async def test_an_answer_of_a_mebibyte_is_read_beside_the_loop(platform: Platform) -> None:
     works = [Work("label", f"{number}-{'x' * 400}") for number in range(100)]
-    long = {"preferences": {"search": "allow"}, "reason": "y" * 1999, "territory": "z" * 1999, "contact": "w" * 1999}
+    long = {
+        "preferences": {"search": "allow"},
+        "reason": "y" * 1999,
+        "territory": "z" * 1999,
+        "contact": f"https://{'w' * 1991}",
+    }
     platform.table = {str(work): long for work in works}
     source = HttpRegister(platform.url, timeout_s=10.0)
     async with opened(source):

@@ -13,12 +13,12 @@ from typing import Any
 from guard.classify import name_browser
 from guard.cli.policies import open_console, print_json, read_moment, read_or_complain, wrong_usage
 from guard.compare import say_dates
-from guard.engine import Guard, Held, Layer, strictest_words
+from guard.engine import Guard, Held, Layer
 from guard.errors import TargetError
 from guard.identify import read_address
 from guard.model import Browser, Decision, Limit, Request
 from guard.policy import Policy, Step
-from guard.rights import write_choice
+from guard.rights import strictest_words, write_choice
 
 ANSWER_S = 2.0
 """So long a register over a network is waited for."""

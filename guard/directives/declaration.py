@@ -189,5 +189,5 @@ def _can_be_asked_for(address: str) -> bool:
 
 
 def _reading(address: str, case_sensitive: bool) -> str:
-    path = unquote(address.partition("?")[0])
+    path = unquote(address.partition("?")[0]).rstrip("/") or "/"
     return path if case_sensitive else path.encode().lower().decode()

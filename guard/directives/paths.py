@@ -9,13 +9,13 @@ Sources: RFC 9309 2.2.2 and 2.2.3 (patterns), TDMRep 6.2 and attach-05 3 (which 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from urllib.parse import quote, unquote
 
 from guard.model import RouteClass
 from guard.policy import Policy
-from guard.rights import AIPREF
+from guard.rights import AIPREF, strictest_words
 from guard.robotstxt import pattern_matches
 
 
@@ -93,33 +93,22 @@ def stated_by_path(policy: Policy) -> dict[str, Mapping[str, str]]:
         preferences = stated_at(policy, specimen)
         nearest = found[max((one for one in found if pattern_matches(one, specimen)), key=len)]
         if pattern in uncertain:  # there one writing cannot be exact: neither word may be loosened
-            preferences = strictest((nearest, preferences))
+            preferences = strictest_words((nearest, preferences))
         if _aipref(preferences) != _aipref(nearest):
             found[pattern] = preferences
     return found
-
-
-def strictest(stated: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """What all of several statements allow, and what any of them disallows."""
-    purposes = dict.fromkeys(purpose for one in stated for purpose in one)
-    words = {purpose: [one.get(purpose, "") for one in stated] for purpose in purposes}
-    return {
-        purpose: "disallow" if "disallow" in said else "allow"
-        for purpose, said in words.items()
-        if "disallow" in said or "" not in said
-    }
 
 
 def stated_at(policy: Policy, address: str) -> Mapping[str, str]:
     """What the policy states at an address (percent-encoded) of whose work nobody has spoken."""
     if kind := kind_of_work(policy, address):
         return policy.platform_rights.stated(kind)
-    return policy.stated(route_class_of(policy, address))
+    return policy.stated(route_class_at(policy, address))
 
 
 def kind_at(policy: Policy, address: str) -> str:
     """The kind of content at an address: what the path of its work says, else what its route class carries."""
-    return kind_of_work(policy, address) or policy.kind_of(route_class_of(policy, address))
+    return kind_of_work(policy, address) or policy.kind_of(route_class_at(policy, address))
 
 
 def kind_of_work(policy: Policy, address: str) -> str:
@@ -146,14 +135,24 @@ def across(below: str, starred: Iterable[str]) -> Iterator[str]:
 
 def specimen_of(pattern: str) -> str:
     """An address that falls under a pattern."""
-    text = pattern.removesuffix("$")
+    text, ends = pattern.removesuffix("$"), pattern.endswith("/$")
     if text.endswith("*") and not text.endswith("/*"):  # the star that says nothing
         text = text[:-1]
     text = text.replace("*", "x")
-    return f"{text}x" if text.endswith("/") else text
+    return f"{text}x" if text.endswith("/") and not ends else text
 
 
 def route_class_of(policy: Policy, pattern: str) -> RouteClass:
     """What lies under a pattern, by the policy's own order."""
-    path = unquote(specimen_of(pattern).partition("?")[0])
-    return policy.route_class(path if policy.site.case_sensitive else path.encode().lower().decode())
+    return route_class_at(policy, specimen_of(pattern))
+
+
+def route_class_at(policy: Policy, address: str) -> RouteClass:
+    """What lies at an address (percent-encoded)."""
+    return policy.route_class(reading_of(policy, address))
+
+
+def reading_of(policy: Policy, address: str) -> str:
+    """The path of an address as rules read it: decoded, without a slash at its end."""
+    path = unquote(address.partition("?")[0]).rstrip("/") or "/"
+    return path if policy.site.case_sensitive else path.encode().lower().decode()

@@ -25,9 +25,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from guard.directives import tdmrep
 from guard.directives.declaration import Declaration, places_of
-from guard.directives.paths import strictest
 from guard.model import KINDS
-from guard.rights import Rights, Work
+from guard.rights import Rights, Work, strictest_words
 from guard.robotstxt import MAX_BYTES, pattern_matches, read_robots
 
 FILE = "/license.xml"
@@ -100,7 +99,7 @@ def render_work(declaration: Declaration, work: Work, rights: Rights) -> str:
             found.setdefault(pattern, place.preferences)
     if not found:
         kinds = ["", *(kind for kind, classes in KINDS.items() if classes)]
-        found[""] = strictest([rights.stated(kind) for kind in kinds])
+        found[""] = strictest_words([rights.stated(kind) for kind in kinds])
     patterns = sorted(found, key=len, reverse=True)
     return _document([_content(pattern, found[pattern], contact, rights) for pattern in patterns])
 

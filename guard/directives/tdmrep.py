@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from guard.directives.declaration import Declaration, Place, places_of
-from guard.directives.paths import stated_by_path, strictest
-from guard.rights import Rights, Work
+from guard.directives.paths import stated_by_path
+from guard.rights import Rights, Work, strictest_words
 from guard.robotstxt import MAX_BYTES, pattern_matches
 
 FILE = "/.well-known/tdmrep.json"
@@ -81,7 +81,7 @@ def _add(found: dict[str, Scope], scope: Scope) -> None:
     """Two works at one address: what both allow."""
     other = found.get(scope.pattern)
     if other is not None and other.preferences != scope.preferences:
-        preferences = strictest((other.preferences, scope.preferences))
+        preferences = strictest_words((other.preferences, scope.preferences))
         scope = scope._replace(preferences=preferences, word=state(preferences))
     found[scope.pattern] = scope
 

@@ -605,7 +605,7 @@ def differences(old: Terms, new: Terms) -> tuple[str, ...]:
 def loosened(old: Terms, new: Terms) -> tuple[str, ...]:
     """Those of the differences by which something that was reserved is reserved no longer.
 
-    These are preferences that no longer disallow, and choices of single works that are no longer asked for. Who is
+    These are preferences that no longer disallow, and choices of single works that are no longer kept. Who is
     refused belongs to running a site: it is told as looser, and must be changed at once when a listener is hurt.
     """
     return tuple(str(one) for one in _differences(old, new) if one.opens)
@@ -623,7 +623,7 @@ def _differences(old: Terms, new: Terms) -> list[_Difference]:
         said = {"": "not asked", "observe": "stated, not enforced", "enforce": "stated and kept"}
         tighter = rank.index(new.works) > rank.index(old.works)
         text = f"Choices of single works: {said[new.works]} (before: {said[old.works]})"
-        found.append(_Difference("tighter" if tighter else "looser", text, not new.works))
+        found.append(_Difference("tighter" if tighter else "looser", text, not tighter))
     if old.notice_days != new.notice_days:
         said_days = [f"{_days(days)}" if days else "none" for days in (new.notice_days, old.notice_days)]
         text = f"Promised notice: {said_days[0]} (before: {said_days[1]})"
