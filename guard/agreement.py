@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from guard.conditions import Condition, Test
 from guard.directives import Declaration, Place
 from guard.errors import Problem
 from guard.model import Agent, Identity, Mode
@@ -27,6 +28,12 @@ def examine_rights(declaration: Declaration) -> tuple[Problem, ...]:
         return Problem(terms.file or policy.file, terms.line, message, level="warning")
 
     found = [warn(message) for message in _stricter(declaration)]
+    found += [
+        Problem(rule.file or policy.file, rule.line, message, level="warning")
+        for rule in policy.rules
+        if rule.then == "block" and any(_asks(test, "user_agent") for test in rule.when)
+        for message in (f"rule '{rule.name}' refuses by User-Agent: no directive file can say so, only it is enforced",)
+    ]
     if terms.mode is Mode.OBSERVE:
         found.append(warn("rights: mode observe: what holders reserve is said and not refused"))
     if not policy.site.url:
@@ -39,6 +46,12 @@ def examine_rights(declaration: Declaration) -> tuple[Problem, ...]:
             )
         )
     return tuple(found)
+
+
+def _asks(test: Test, fact: str) -> bool:
+    if isinstance(test, Condition):
+        return test.fact == fact
+    return any(_asks(one, fact) for branch in test.branches for one in branch)
 
 
 def _stricter(declaration: Declaration) -> Iterator[str]:

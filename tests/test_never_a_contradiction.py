@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guard import Guard, PolicyError, Request, load_policy, shipped_policy
+from guard.agreement import examine_rights
 from guard.classify import Catalogue
 from guard.directives import content_signal, content_usage, rsl, tdmrep, wellknown_ai
 from guard.directives.declaration import FILE_PATHS
@@ -353,3 +354,17 @@ def test_a_work_with_an_odd_id_is_left_to_its_own_answers_and_stops_no_start() -
     assert guard.wrong == ()
     assert "/track/fine$" in text
     assert "/track/..$" not in text and "/track/%C3%A9%C3%A9" not in text
+
+
+def test_a_rule_that_no_file_can_say_is_told_by_the_check() -> None:
+    rules = (
+        "rules:\n"
+        '  - {name: no fetchers, when: {user_agent: "*fetch*"}, then: block}\n'
+        '  - {name: nor grabbers, when: {any: [{user_agent: "*grab*"}, {category: library}]}, then: block}\n'
+        "  - {name: no tools, when: {category: library}, then: block}\n"
+    )
+    told = [str(one) for one in examine_rights(guard_of(policy_of("{train-ai: disallow}", rules), {}).declaration)]
+    assert [one.split("'")[1] for one in told if "no directive file can say so" in one] == [
+        "no fetchers",
+        "nor grabbers",
+    ]
