@@ -517,18 +517,19 @@ class Guard:
         await self.open_rights()
 
     async def open_rights(self) -> None:
-        """Get the sources of rights ready, and let go of those that an older policy had; what was rendered by another
-        process may be older than what they say."""
+        """Get the sources of rights ready, and let go of those that an older policy had. Files that another process
+        made may be older than what the sources say: they are made anew. Ours were made from the sources themselves,
+        which tell what changes."""
         used = [guard.feed for guard in (self, *self.scopes)]
-        for location, feed in list(self.feeds.items()):
+        for name, feed in list(self.feeds.items()):
             if feed in used:
                 feed.keep_only([self, *self.scopes])
                 await feed.open()
             else:
-                del self.feeds[location]
+                del self.feeds[name]
                 await feed.close()
         for guard in (self, *self.scopes):
-            if guard.feed is not None:
+            if guard.feed is not None and guard._declaration is None:
                 guard.make_anew()
 
     async def close(self) -> None:

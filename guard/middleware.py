@@ -361,8 +361,8 @@ class GuardMiddleware:
                     old = self.guard
                     carry_on(old, guard)
                     self.guard = guard
-                    await guard.open_rights()
                     guard.join_robots(old.foreign)  # it may have been learned while this guard was built
+                    await guard.open_rights()
             except Exception:  # noqa: BLE001  # the guard in force goes on
                 _log.exception("a new policy could not be taken")
 

@@ -389,6 +389,7 @@ def test_files_of_a_policy_that_is_no_longer_in_force_are_not_made_anew() -> Non
 
     async def swap() -> None:
         await new.open_rights()
+        assert made == []  # both have made their files from the register itself
         made.clear()
         register.put(Change(1.0, Work("track", "4711"), RESERVED, "test", ""))
         async with asyncio.timeout(10):
@@ -399,3 +400,15 @@ def test_files_of_a_policy_that_is_no_longer_in_force_are_not_made_anew() -> Non
     asyncio.run(swap())
     assert set(made) == {"new"}
     assert b"/track/4711" in new.files["/robots.txt"].body
+
+
+def test_files_that_another_process_made_are_made_anew_once_the_register_is_open() -> None:
+    jobs: list[Callable[[], None]] = []
+    guard = Guard(WORKS, rights=MemoryRegister({}), rendered=Guard(WORKS).rendered, beside=jobs.append)
+
+    async def opened() -> None:
+        await guard.open_rights()
+        await guard.close()
+
+    asyncio.run(opened())
+    assert len(jobs) == 1

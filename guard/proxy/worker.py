@@ -193,7 +193,6 @@ class Worker:
                 self.swap(guard)
                 guard.join_robots(old.foreign)  # it may have been learned while this one was built
                 await guard.open_rights()
-                guard.join_robots(guard.foreign)
                 inbox.took(guard.policy.version)
         finally:
             self._building = None
