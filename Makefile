@@ -57,7 +57,7 @@ load: $(STAMP)
 	@touch $@
 
 bench: .venv-bench/.installed .venv-peers/.installed
-	@sh tests/tools.sh wrk:wrk nginx:nginx-light
+	@sh tests/tools.sh wrk:wrk nginx:nginx-light node:nodejs npm:npm
 	.venv-bench/bin/python -m loadtests.bench $(ARGS)
 
 # Renew the lock (needs uv).

@@ -14,7 +14,7 @@ from math import inf
 from pathlib import Path
 
 from guard import language
-from guard.classify import BROWSER_AGENT, Catalogue, glob_matches
+from guard.classify import BROWSER_AGENT, Catalogue
 from guard.conditions import FACTS, Condition, Group, Test
 from guard.directives import OPEN_PATHS
 from guard.documents import Mapping, Node, Scalar, Sequence
@@ -35,6 +35,7 @@ from guard.model import (
     Site,
 )
 from guard.nodes import NodeReader, guess
+from guard.patterns import glob_matches
 from guard.policy import RIGHTS_REASON, Change, Example, Ladder, Policy, RightsTerms, RoutePatterns, Rule, Rung
 from guard.rights import HOLDINGS
 from guard.sources import join, without
@@ -83,7 +84,7 @@ class PolicyReader(NodeReader):
         base = self.blocks(without(document, "hosts"))
         scopes: list[Policy] = []
         if hosts is not None:
-            rest = without(document, "hosts", "examples", "version", "include")
+            rest = without(document, "hosts", "examples", "version", "include", "catalogue", "verification")
             site = document.get("site")
             taken = dict.fromkeys(base.site.hosts, site.line if site else 0)
             scopes = list(self.each(document, "hosts", lambda item: self.scope(item, rest, taken)))
@@ -563,10 +564,19 @@ class PolicyReader(NodeReader):
             from_s=from_s,
             until_s=until_s,
             file=item.file or self.file,
+            ask=self.asking(item, then, where) if "ask" in said else "",
         )
         if rule.then in ("throttle", "block") and when is not None:
             self.check_open(rule, when)
         return rule
+
+    def asking(self, item: Mapping, then: str | None, where: str) -> str:
+        node = item.get("ask")
+        if node is None:
+            return ""
+        if then != "block":
+            self.refuse(node, f"{where}'ask' goes with 'then: block'")
+        return self.one_of(node, language.ASKS, "word for 'ask'", where) or ""
 
     def action(self, node: Node, known: tuple[str, ...], where: str) -> str | None:
         if isinstance(node, Scalar) and node.text in _NEVER_PASSED:

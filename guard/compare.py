@@ -21,10 +21,11 @@ from itertools import combinations
 from math import isinf
 from typing import NamedTuple
 
-from guard.classify import BROWSER_AGENT, Catalogue, glob_matches, specimen
+from guard.classify import BROWSER_AGENT, Catalogue
 from guard.conditions import Condition, Evidence, Test
 from guard.directives import declare, render_file
 from guard.model import UNKNOWN_AGENT, Agent, Identity, Limit, Site
+from guard.patterns import glob_matches, specimen
 from guard.policy import Ladder, Policy, Rule, decide
 from guard.verify import read_published, verify
 
@@ -276,7 +277,9 @@ def _say_tests(tests: tuple[Test, ...]) -> str:
 
 
 def _robots(old: Policy, new: Policy, catalogue: Catalogue) -> tuple[str, ...]:
-    before, after = (render_file("/robots.txt", declare(policy, catalogue)).splitlines() for policy in (old, new))
+    before, after = (
+        render_file("/robots.txt", declare(policy, policy.catalogue or catalogue)).splitlines() for policy in (old, new)
+    )
     return tuple(unified_diff(before, after, "old robots.txt", "new robots.txt", lineterm="", n=2))
 
 
@@ -406,7 +409,7 @@ class _Side:
         """As the guard would find it: the plain request comes from the agent's own networks, where they are known."""
         known = agent.name.lower() in self.published
         if not known or tried.address:
-            return verify(agent, tried.address, self.published)
+            return verify(agent, tried.address, self.published).identity
         return Identity.SPOOFED if tried.impostor else Identity.VERIFIED
 
     def decide(self, agent: Agent, seen: _Seen, tried: _Tried) -> Outcome:

@@ -4,7 +4,7 @@
     classify  -> Agent       what it says it is           memoised by User-Agent
     readings  -> all ways     the path could be read      memoised with the decision
     hold      -> Held         whose work it is, and what they allow; memoised by target
-    verify    -> Identity    whether the claim is true
+    verify    -> Checked     whether the claim is true, by what the witness knows already
     decide    -> Decision    what the policy says         memoised by everything it can depend on
     admit     -> Admission   whether a limit has room     the store, only for `throttle`
     refuse    -> Reply       the answer instead of the site's
@@ -25,7 +25,7 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, Protocol
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlsplit
 from weakref import WeakSet
 
 from guard.actions import TABLE
@@ -70,9 +70,10 @@ from guard.model import (
     RouteClass,
     Said,
 )
+from guard.networks import NOTHING_KNOWN, Knowledge
 from guard.policy import Policy, Step, Verdict, decide, trace
 from guard.policy import strictest as strictest_verdict
-from guard.protocols import NOTHING_LISTED, Known, Listed, Recorder, RightsSource, Store
+from guard.protocols import NOTHING_LISTED, Known, Listed, Recorder, RightsSource, Store, Witness
 from guard.readback import read_back
 from guard.readings import Readings, read_path, read_target
 from guard.registers import open_register
@@ -90,7 +91,7 @@ from guard.rights import (
     strictest_words,
 )
 from guard.stores.memory import MemoryStore
-from guard.verify import read_published, verify
+from guard.verify import Checked, claims_nothing, genuine, nothing_fresh, read_published, suffixes_of, verify
 from guard.works import Found, is_straight
 
 if TYPE_CHECKING:
@@ -268,7 +269,8 @@ class Guard:
     processes need to make them only once. `beside` does a longer job without keeping requests waiting: rendering
     them anew when a rule begins or ends. `feeds` are the sources of rights that other guards of this process have
     open, by how long an answer counts and location; `rights` is one to use whatever the policy names. `foreign` is
-    the platform's own robots.txt.
+    the platform's own robots.txt. `witness` knows who is asking (see `protocols.py`); without one, only the
+    policy's own networks speak.
     """
 
     def __init__(
@@ -285,11 +287,15 @@ class Guard:
         rights: RightsSource | None = None,
         feeds: dict[str, Feed] | None = None,
         foreign: bytes = b"",
+        witness: Witness | None = None,
     ) -> None:
         self.policy = policy
+        self.witness: Witness | None = None
+        self.former: Witness | None = None  # of the guard before, to be let go of
         self.feeds: dict[str, Feed] = {} if feeds is None else feeds
         self.listeners: WeakSet[Listener] = WeakSet()  # the edges to be told when works have other rights
-        self.catalogue = catalogue or shipped_catalogue()
+        self.catalogue = policy.catalogue or catalogue or shipped_catalogue()
+        self._signers = _by_directory(self.catalogue)
         self.store: Store = MemoryStore() if store is None else store
         self.record = record
         self.clock = clock
@@ -342,6 +348,8 @@ class Guard:
         self._spelt: Memo[bytes, int] = Memo(1_024)
         self.scopes = self._add_scopes(rendered)
         self.several = bool(policy.scopes)
+        if witness is not None:
+            self.take(witness)
 
     def _add_scopes(self, rendered: Rendered | None) -> tuple[Guard, ...]:
         """A guard for each scope of the policy, in their order. Hosts are filed by its number; ours is 0, so that no
@@ -512,7 +520,7 @@ class Guard:
         return feed
 
     async def open(self) -> None:
-        """Get the store and the sources of rights ready in the running event loop."""
+        """Get the store, the witness and the sources of rights ready in the running event loop."""
         await self.store.open()
         await self.open_rights()
 
@@ -520,6 +528,11 @@ class Guard:
         """Get the sources of rights ready, and let go of those that an older policy had. Files that another process
         made may be older than what the sources say: they are made anew. Ours were made from the sources themselves,
         which tell what changes."""
+        former, self.former = self.former, None
+        if former is not None:
+            await former.close()
+        if self.witness is not None:
+            await self.witness.open()
         used = [guard.feed for guard in (self, *self.scopes)]
         for name, feed in list(self.feeds.items()):
             if feed in used:
@@ -533,7 +546,9 @@ class Guard:
                 guard.make_anew()
 
     async def close(self) -> None:
-        """Let go of the store and of the sources of rights."""
+        """Let go of the store, the witness and the sources of rights."""
+        if self.witness is not None:
+            await self.witness.close()
         for feed in self.feeds.values():
             await feed.close()
         await self.store.close()
@@ -674,7 +689,7 @@ class Guard:
         if not told:
             return decision
         key = (request.target, request.query if self.asks_query else b"", request.path)
-        if self._learned.get(key) == told:
+        if self._learned.get(key) == told and request.signed is None:
             return self.decide(request)
         try:
             held = self.hold_works(_named_beside(self._find_works(request), told))
@@ -684,7 +699,8 @@ class Guard:
             self._learned.keep(key, told)
             self._held.keep(key, held)
         networks = self.stand(request.peer, request.forwarded)[1] if self.asks_where else ()
-        return self._decide(request, networks, held)
+        checked = Checked(decision.identity, decision.known_by, decision.keys)  # a signature counts but once
+        return self._decide(request, networks, held, decision.agent, checked)
 
     def headers_at(self, path: str) -> Headers:
         """The directive headers of what stands at `path` (as sent, perhaps with a query)."""
@@ -722,7 +738,7 @@ class Guard:
             inside += tuple(
                 name
                 for name, networks in self._published.items()
-                if networks and verify(_named(name), client.address, self._published) is Identity.VERIFIED
+                if networks and verify(_named(name), client.address, self._published).identity is Identity.VERIFIED
             )
             standing = (client, self.policy.networks_of(client.address), inside)
             if len(forwarded) <= 4 and sum(map(len, forwarded)) <= 256:
@@ -770,11 +786,89 @@ class Guard:
             networks = ()
             key = (request.target, request.user_agent, request.method, request.path, held)
         decision = self._decisions.young.get(key) or self._decisions.get(key)
-        if decision is None:
-            decision = self._decide(request, networks, held)
-            if may_keep(request) and held.state != "away":
-                self._decisions.keep(key, decision)
+        if decision is None or decision is ASK_WHO or request.signed is not None:
+            decision = self._decide_anew(request, networks, held, key)
         return decision
+
+    def _decide_anew(
+        self, request: Request, networks: tuple[str, ...], held: Held, key: tuple[object, ...]
+    ) -> Decision:
+        """Decide on what is not remembered under `key`, or depends on more than that holds: where the claim of an agent
+        can be checked, on what is known of the address; where it is signed, on the signature."""
+        keeping = held.state != "away" and may_keep(request)
+        if request.signed is not None and self.witness is not None:
+            return self._decide(request, networks, held, *self._examine(request))
+        agent = self.name_agent(request.user_agent)
+        if not self.checks(agent):
+            decision = self._decide(request, networks, held, agent, self.check(agent, request))
+            if keeping:
+                self._decisions.keep(key, decision)
+            return decision
+        known = self._known(agent, self.client(request).address)
+        longer = (*key, known)
+        found = self._decisions.young.get(longer) or self._decisions.get(longer)
+        if found is None:
+            found = self._decide(request, networks, held, agent, self.check(agent, request, known))
+            if keeping and (known.dns not in ("unasked", "pending") or not suffixes_of(agent)):
+                self._decisions.keep(key, ASK_WHO)
+                self._decisions.keep(longer, found)
+        return found
+
+    # -- who it is ---------------------------------------------------------------------------------------
+
+    def checks(self, agent: Agent) -> bool:
+        """Is there a witness that may know something of this agent's addresses?"""
+        return self.witness is not None and bool(agent.verification)
+
+    def _known(self, agent: Agent, address: str) -> Knowledge:
+        """What is known of an address; what is not known yet is asked beside the request."""
+        witness = self.witness
+        if witness is None or not address:
+            return NOTHING_KNOWN
+        known = witness.known(address)
+        if known.dns == "unasked" and (suffixes := suffixes_of(agent)) and address:
+            lists = [source for check in agent.verification for source in check.sources if check.kind != "rdns"]
+            if not any(source in known.lists and witness.fresh(source) for source in lists):
+                witness.ask(address, suffixes)
+        return known
+
+    def check(self, agent: Agent, request: Request, known: Knowledge | None = None) -> Checked:
+        """The identity of who claims to be `agent`, and why."""
+        address = self.client(request).address if self._published or self.checks(agent) else ""
+        if known is None:
+            known = self._known(agent, address) if self.checks(agent) else NOTHING_KNOWN
+        fresh = nothing_fresh if self.witness is None else self.witness.fresh
+        return verify(agent, address, self._published, known, fresh)
+
+    def _examine(self, request: Request) -> tuple[Agent, Checked]:
+        """Who a signed request is from: the agent whose keys signed it, unless it calls itself somebody else's."""
+        claimed = self.name_agent(request.user_agent)
+        checked = self.check(claimed, request)
+        witness = self.witness
+        if witness is None or request.signed is None:
+            return claimed, checked
+        proof = witness.prove(request.signed, self.client(request).key, self.clock())
+        if proof.state == "absent":
+            return claimed, checked
+        if proof.state != "verified":
+            return claimed, checked._replace(reason=f"{checked.reason}; its signature does not count: {proof.reason}")
+        signers = self._signers.get(proof.directory, ())
+        signer = claimed if claimed in signers else signers[0] if signers else _signer_of(proof.directory)
+        if not claims_nothing(claimed) and claimed.operator.lower() != signer.operator.lower():
+            why = f"it is signed with keys of {signer.operator}, and calls itself {claimed.name}"
+            return claimed, checked._replace(reason=f"{checked.reason}; {why}")
+        return signer, Checked(Identity.VERIFIED, f"signed with a key of {proof.directory}", (proof.keyid,))
+
+    def take(self, witness: Witness) -> None:
+        """From now on this witness speaks, for our hosts, too."""
+        for guard in (self, *self.scopes):
+            guard.witness = witness
+            guard.identities_changed()
+            witness.heed(guard.identities_changed)
+
+    def identities_changed(self) -> None:
+        """Lists or keys are other ones than before: forget what was decided by them."""
+        self._decisions = Memo(self._decisions.capacity)
 
     def _turn(self) -> None:
         """Some rule begins or ends: forget what was decided, and note when that happens next."""
@@ -792,20 +886,20 @@ class Guard:
         self._decisions = Memo(self._decisions.capacity)
         self._verdicts = Memo(self._verdicts.capacity)
 
-    def decide_as(self, request: Request, identity: Identity) -> Decision:
+    def decide_as(self, request: Request, identity: Identity | None) -> Decision:
         """The decision as if `identity` were known of who asks: for examples, nothing is remembered."""
         if self.dated:
             self._turn()
         held = self._nobodys if self.feed is None else self.hold(request)
-        return self._decide(request, self.stand(request.peer, request.forwarded)[1], held, identity)
+        agent = self.name_agent(request.user_agent)
+        checked = self.check(agent, request) if identity is None else Checked(identity, "as the question says")
+        return self._decide(request, self.stand(request.peer, request.forwarded)[1], held, agent, checked)
 
     def _decide(
-        self, request: Request, networks: tuple[str, ...], held: Held, identity: Identity | None = None
+        self, request: Request, networks: tuple[str, ...], held: Held, agent: Agent, checked: Checked
     ) -> Decision:
-        agent, user_agents = self._name_agent(request.user_agent)
-        if identity is None:
-            address = self.client(request).address if self._published else ""
-            identity = verify(agent, address, self._published)
+        identity, keys = checked.identity, checked.keys
+        user_agents = self._name_agent(request.user_agent)[1]
         try:
             readings = self.read(request)
         except TargetError as error:
@@ -819,13 +913,15 @@ class Guard:
         verdicts: list[Verdict] = []
         for reading in readings.all:
             for kind in held.kinds:
-                evidence = policy.evidence(agent, identity, reading, method, networks, user_agents, held.rights, kind)
+                evidence = policy.evidence(
+                    agent, identity, reading, method, networks, user_agents, held.rights, kind, keys
+                )
                 verdict = self._verdicts.get(evidence)
                 if verdict is None:
                     verdict = decide(policy, evidence, self._now_s)
                     self._verdicts.keep(evidence, verdict)
                 verdicts.append(verdict)
-        return self._as_decision(strictest_verdict(verdicts), agent, identity, held)
+        return self._as_decision(strictest_verdict(verdicts), agent, checked, held)
 
     def read(self, request: Request, *, case_sensitive: bool | None = None) -> Readings:
         """All readings of the request's target, and of the server's own spelling of it. Raises TargetError.
@@ -844,7 +940,7 @@ class Guard:
         both = dict.fromkeys((*readings.all, *other.all))
         return Readings(readings.canonical if readings.canonical == other.canonical else "", tuple(both))
 
-    def _as_decision(self, verdict: Verdict, agent: Agent, identity: Identity, held: Held) -> Decision:
+    def _as_decision(self, verdict: Verdict, agent: Agent, checked: Checked, held: Held) -> Decision:
         rule = verdict.rule
         return Decision(
             action=verdict.action,
@@ -852,13 +948,16 @@ class Guard:
             mode=self.policy.mode,
             reason=rule.reason if rule else "",
             agent=agent,
-            identity=identity,
+            identity=checked.identity,
             route_class=verdict.route_class,
             limit=rule.limit if rule else None,
             labels=verdict.labels,
             observed=tuple(watching.name for watching in verdict.observed),
             weights=tuple((heavy.name, heavy.weight) for heavy in verdict.weighed),
             said=self._said_of(held, verdict.route_class),
+            known_by=checked.reason,
+            keys=checked.keys,
+            ask=rule.ask if rule else "",
         )
 
     def admit(self, client: Client, decision: Decision) -> Admission | Future[Admission] | None:
@@ -975,9 +1074,13 @@ class Guard:
 
     def trace(self, request: Request) -> tuple[tuple[str, tuple[Step, ...]], ...]:
         """Each reading with every rule and why it matched or not, for `guard explain`. Raises TargetError."""
-        client, networks, _ = self.stand(request.peer, request.forwarded)
+        networks = self.stand(request.peer, request.forwarded)[1]
         agent, user_agents = self._name_agent(request.user_agent)
-        identity = verify(agent, client.address, self._published)
+        if request.signed is not None:
+            agent, checked = self._examine(request)
+        else:
+            checked = self.check(agent, request)
+        identity = checked.identity
         policy = self._stating
         held = self._nobodys if self.feed is None else self.hold(request)
         return tuple(
@@ -985,7 +1088,9 @@ class Guard:
                 reading,
                 trace(
                     policy,
-                    policy.evidence(agent, identity, reading, request.method, networks, user_agents, held.rights, kind),
+                    policy.evidence(
+                        agent, identity, reading, request.method, networks, user_agents, held.rights, kind, checked.keys
+                    ),
                     self.clock(),
                 ),
             )
@@ -1004,10 +1109,7 @@ def refuser(declaration: Declaration) -> Callable[[Agent, str], bool]:
         target, _, query = address.partition("?")
         found = policy.work_paths.find(target.encode(), query.encode(), ())
         held = next((rights[work] for one in found for work in one.works if work in rights), None)
-        known = policy.site.published_networks.get(agent.name.lower())
-        identity = Identity.VERIFIED if known else Identity.UNVERIFIED
-        if agent.category in ("browser", "unknown"):
-            identity = Identity.UNKNOWN
+        identity = genuine(agent, policy.site.published_networks, policy.verifying)
         try:
             reading = read_target(target.encode(), case_sensitive=policy.site.case_sensitive).canonical
         except TargetError:
@@ -1025,6 +1127,9 @@ def may_keep(request: Request) -> bool:
         return False
     return len(request.user_agent or b"") <= MEMO_BYTES
 
+
+ASK_WHO = Decision("reject", "", Mode.ENFORCE, "", UNKNOWN_AGENT, Identity.UNKNOWN, "api")
+"""Stands in the table of decisions where the answer depends on whether the claim is true."""
 
 REJECTED = Decision("reject", "", Mode.ENFORCE, "", UNKNOWN_AGENT, Identity.UNKNOWN, "api")
 """What the edges use for a request that never became one."""
@@ -1066,6 +1171,23 @@ def _named_beside(found: tuple[Found, ...], told: tuple[Found, ...]) -> tuple[Fo
 
 def _octets(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def _by_directory(catalogue: Catalogue) -> dict[str, tuple[Agent, ...]]:
+    """Whose keys are in a directory."""
+    found: dict[str, tuple[Agent, ...]] = {}
+    for agent in catalogue.agents:
+        for check in agent.verification:
+            if check.kind == "web-bot-auth":
+                for source in check.sources:
+                    found[source] = (*found.get(source, ()), agent)
+    return found
+
+
+def _signer_of(directory: str) -> Agent:
+    """Somebody who signs and whom the catalogue does not know, by the name of the host where the keys are."""
+    host = urlsplit(directory).hostname or directory
+    return Agent(host, "", "", host, "declared-unknown", (), match="none")
 
 
 def _named(name: str) -> Agent:

@@ -46,6 +46,31 @@ class TrustedHops:
     def __contains__(self, address: Address) -> bool:
         return any(address in network for network in self.networks)
 
+    def trusts(self, peer: str | None) -> bool:
+        """Is the other end of this socket (None: a unix socket) a hop that the operator named?"""
+        if peer is None:
+            return self.trust_unix
+        address = read_address(peer)
+        return address is not None and address in self
+
+
+def outer_scheme(own: str, peer: str | None, headers: Iterable[tuple[bytes, bytes]], trusted: TrustedHops) -> str:
+    """The scheme that the client spoke: `own` is ours; a trusted hop's X-Forwarded-Proto or Forwarded goes before it
+    (the word of the hop next to us, which is the last). `headers` have names in lower case."""
+    if not trusted.trusts(peer):
+        return own
+    said = own.encode()
+    for name, value in headers:
+        if name == b"x-forwarded-proto":
+            said = value.rpartition(b",")[2].strip(b" \t").lower()
+        elif name == b"forwarded":
+            last = _split_quoted(value.decode("latin-1"), ",")[-1]
+            for pair in _split_quoted(last, ";"):
+                key, _, text = pair.strip(" \t").partition("=")
+                if key.lower() == "proto":
+                    said = text.strip('"').lower().encode("latin-1")
+    return "https" if said in (b"https", b"wss") else "http"
+
 
 def identify(peer: str | None, forwarded: tuple[bytes, ...], trusted: TrustedHops) -> Client:
     """The client behind `peer`. `forwarded` are the configured header's lines, in order, as bytes."""

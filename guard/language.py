@@ -9,7 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from guard.conditions import FACTS
-from guard.model import ACTIONS, CATEGORIES, KINDS, ON_STORE_FAILURE, PURPOSES, ROUTE_CLASSES, Identity, Mode
+from guard.model import (
+    ACTIONS,
+    CATEGORIES,
+    CONFIDENCES,
+    KINDS,
+    LISTS,
+    ON_STORE_FAILURE,
+    PURPOSES,
+    ROUTE_CLASSES,
+    RUNS_ON,
+    TOKEN_MATCHES,
+    VERIFICATIONS,
+    Identity,
+    Mode,
+)
 from guard.moments import MOMENT
 from guard.nodes import NAME
 from guard.rights import HOLDINGS
@@ -28,6 +42,7 @@ MODES = tuple(mode.value for mode in Mode)
 IDENTITIES = tuple(identity.value for identity in Identity)
 CLOSABLE = tuple(route_class for route_class in ROUTE_CLASSES if route_class != "directive")
 UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86400}
+ASKS = ("signature",)
 STANDINGS = ("reserved", "licensed", "open", "unstated")
 SITE_URL = r"^https?://[-A-Za-z0-9_.:\[\]]+$"
 SOURCE = r"^(https?|rediss?|unix|sqlite)://.|^[^:]*\.(sqlite|sqlite3|db|yaml|yml)$"
@@ -185,6 +200,68 @@ SITE = Block(
     ),
 )
 
+FACTS_OF_AGENT = Block(
+    "facts of an agent",
+    (
+        Word("operator", _LINE, "who runs it"),
+        Word("product_token", _LINE, "the name in its User-Agent"),
+        Word("robots_token", Text("^[A-Za-z_-]*$"), "its name in robots.txt"),
+        Word("category", Choice(CATEGORIES), "what it is"),
+        Word("purposes", OneOrMany(Choice(PURPOSES)), "what it fetches for"),
+        Word("match", Choice(TOKEN_MATCHES), "how the token is looked for"),
+        Word("respects_robots", Choice(("yes", "no", "partial", "unknown")), "whether it says it obeys robots.txt"),
+        Word("confidence", Choice(CONFIDENCES), "how sure it is that it exists and is this"),
+        Word("runs_on", Choice(RUNS_ON), "whose network it fetches from"),
+        Word(
+            "verification",
+            ListOf(
+                Block(
+                    "verification of an agent",
+                    (
+                        Word("kind", Choice(VERIFICATIONS), "how the claim is checked", required=True),
+                        Word("sources", OneOrMany(_LINE), "addresses of lists or keys, or suffixes of host names"),
+                    ),
+                )
+            ),
+            "how its claim can be checked",
+        ),
+        Word("docs", _LINE, "where its operator describes it"),
+    ),
+    least=1,
+)
+
+SIGNATURES = Block(
+    "signatures",
+    (
+        Word(
+            "directories",
+            OneOrMany(Text("^(known|https://[!-~]+)$"), 0),
+            "key directories that may be asked; known: the catalogue's",
+        ),
+        Word("discover", Flag(), "ask the directories of signers that nobody listed, too"),
+        Word("require_path", Flag(), "only signatures that cover the path count"),
+        Word("legacy", Flag(), "accept the form of 2025, with a bare string; true"),
+        Word("plain_http", Flag(), "accept signatures on requests that came over plain HTTP"),
+        Word("max_validity", Number(60, 86_400), "the longest time from created to expires, in seconds; 86400"),
+    ),
+)
+
+VERIFICATION = Block(
+    "verification",
+    (
+        Word("lists", Choice(LISTS), "published networks: off, those that ship, or fetched from the operators; off"),
+        Word(
+            "directory",
+            Text("^[^\\u0000-\\u001f\\u007f]+$"),
+            "where fetched lists are kept; left out: the state folder of the user",
+        ),
+        Word("dns", Flag(), "confirm host names by reverse and forward DNS"),
+        Word("nameservers", OneOrMany(_ADDRESS), "whom to ask; left out: those of the machine"),
+        Word("signatures", SIGNATURES, "signed requests (Web Bot Auth)"),
+    ),
+    ties=(Tie("directory", "lists", "fetch"),),
+)
+
 WORK_PATH = Block(
     "work path",
     (
@@ -315,11 +392,12 @@ RULE = Block(
         _REASON,
         _LIMIT_NAME,
         Word("label", _NAME, "the word that 'then: label' notes"),
+        Word("ask", Choice(ASKS), "what a refusal asks for: signature (Accept-Signature, RFC 9421 5)"),
         Word("from", _DATE, "in force from this day (UTC) or moment"),
         Word("until", _DATE, "in force to the end of this day (UTC), or before this moment"),
     ),
     one_of=("then", "weigh"),
-    ties=(*_LIMITED, Tie("label", "then", "label")),
+    ties=(*_LIMITED, Tie("label", "then", "label"), Tie("ask", "then", "block")),
 )
 
 AGENT_ROW = Block(
@@ -416,7 +494,19 @@ _INCLUDE = Word(
 _VERSION = Word("version", Choice(("1",)), "the edition of this language", required=True)
 _HOSTS = Word("hosts", ListOf(SCOPE), "hosts with words of their own")
 _SITE_SAYS = "who publishes, and what stands in front"
-FRAGMENT = Block("fragment", (_VERSION, _INCLUDE, Word("site", See("partial site"), _SITE_SAYS), _HOSTS, *_SHARED))
+_KNOWN = (
+    Word(
+        "catalogue",
+        MapOf(_AGENT, Either((Choice(("none",)), FACTS_OF_AGENT))),
+        "agents of your own, and facts that you know better than what ships",
+    ),
+    Word("verification", VERIFICATION, "how claims of agents are checked"),
+)
+"""Of the whole guard, not of a host."""
+
+FRAGMENT = Block(
+    "fragment", (_VERSION, _INCLUDE, Word("site", See("partial site"), _SITE_SAYS), _HOSTS, *_KNOWN, *_SHARED)
+)
 """An included file; also one that includes: the rest may stand there."""
 POLICY = Block(
     "policy",
@@ -425,6 +515,7 @@ POLICY = Block(
         _INCLUDE,
         Word("site", SITE, _SITE_SAYS, required=True),
         _HOSTS,
+        *_KNOWN,
         *(replace(word, required=word.name == "default") for word in _SHARED),
     ),
 )

@@ -14,10 +14,11 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import product
 
-from guard.classify import BROWSER_AGENT, Catalogue, glob_matches, specimen
+from guard.classify import BROWSER_AGENT, Catalogue
 from guard.conditions import Condition, Group, Test, leaves
 from guard.errors import Problem
 from guard.model import ROUTE_CLASSES, UNKNOWN_AGENT, Agent, Identity, Limit, Mode, RouteClass
+from guard.patterns import glob_matches, specimen
 from guard.policy import Ladder, Policy, Rule, decide
 
 MAX_CASES = 16

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, inf
 
-from guard.classify import BROWSER_AGENT, Catalogue, specimen
+from guard.classify import BROWSER_AGENT, Catalogue
 from guard.conditions import Evidence, leaves
 from guard.errors import Problem
 from guard.model import ACTIONS, UNKNOWN_AGENT, Agent, Identity, Limit, Mode, RouteClass
+from guard.patterns import specimen
 from guard.policy import Policy, Rule, Verdict, decide
 
 WINDOWS_S = (1, 10, 60, 600, 3600, 86400)

@@ -15,8 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from guard.blocks import PolicyReader
-from guard.classify import Catalogue, load_catalogue
+from guard.catalogue import load_catalogue
+from guard.classify import Catalogue
 from guard.errors import PolicyError, Problem
+from guard.knowing import KnowingReader
 from guard.listeners import check_limits
 from guard.policy import Policy
 from guard.sources import read_bytes, read_sources, shipped_folder
@@ -107,10 +109,15 @@ def _build(text: str, file: str, path: Path | None, catalogue: Catalogue) -> Pol
     sources = read_sources(text, file, path)
     problems = list(sources.problems)
     policy: Policy | None = None
+    own: Catalogue | None = None
     if sources.document is not None:
+        knowing = KnowingReader(file)
+        own = knowing.catalogue(sources.document, catalogue)
+        catalogue = own or catalogue
+        verifying = knowing.verifying(sources.document)
         reader = PolicyReader(file, catalogue)
-        policy = reader.policy(sources.document)
-        problems += reader.problems
+        policy = replace(reader.policy(sources.document), verifying=verifying, catalogue=own)
+        problems += knowing.problems + reader.problems
     if policy is not None and not any(problem.level == "error" for problem in problems):
         for one in (policy, *policy.scopes):
             problems += check_limits(one, catalogue, time.time())
@@ -119,7 +126,7 @@ def _build(text: str, file: str, path: Path | None, catalogue: Catalogue) -> Pol
     if errors or policy is None:
         raise PolicyError(errors)
     found = {"version": sources.digest, "file": file, "sources": tuple(dict.fromkeys(sources.files))}
-    scopes = tuple(replace(scope, **found) for scope in policy.scopes)  # type: ignore[arg-type]
+    scopes = tuple(replace(scope, verifying=policy.verifying, catalogue=own, **found) for scope in policy.scopes)  # type: ignore[arg-type]
     return replace(policy, scopes=scopes, warnings=tuple(problems), **found)  # type: ignore[arg-type]
 
 
@@ -129,6 +136,11 @@ def shipped_policy(name: str) -> Path:
     if "/" in name or not path.is_file():
         raise FileNotFoundError(f"no shipped policy '{name}'")
     return path
+
+
+def catalogue_of(policy: Policy) -> Catalogue:
+    """The agents that a policy knows: those that ship, with its own facts where it has some."""
+    return policy.catalogue or shipped_catalogue()
 
 
 _shipped: list[Catalogue] = []

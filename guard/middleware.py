@@ -23,12 +23,14 @@ from guard.directives import content_signal, content_usage
 from guard.engine import MEMO_BYTES, Guard, may_keep
 from guard.errors import PolicyError, Problem
 from guard.hosts import is_host
+from guard.identify import outer_scheme
 from guard.ledger.versions import Versions
 from guard.memo import Memo
-from guard.model import Admission, Decision, Headers, Mode, Reply, Request, Said
+from guard.model import Admission, Decision, Headers, Mode, Reply, Request, Said, Signed
 from guard.policy import Policy
 from guard.robotstxt import MAX_BYTES
 from guard.watch import PolicyFile, Swap, carry_on, files_of, succeed, tell
+from guard.witness import give_witness
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -106,7 +108,7 @@ class GuardMiddleware:
         self.join_robots = join_robots
         self._asking: asyncio.Task[None] | None = None
         record = _keep_terms(guard, terms) if terms is not None else None
-        self.guard = guard
+        self.guard = give_witness(guard)
         self.file: PolicyFile | None = None
         if reload:
             self.file = PolicyFile(files_of(guard.policy), guard.policy, adapt=adapt, catalogue=guard.catalogue)
@@ -130,6 +132,7 @@ class GuardMiddleware:
         self._passing = terms.passing
         self._hurried = terms.hurried
         self._asks_query = terms.asks_query
+        self._signs = guard.policy.verifying.signatures is not None
         for one in (guard, *guard.scopes):
             one.listeners.add(self)
         if before is not None and before.guard is not guard:
@@ -155,7 +158,7 @@ class GuardMiddleware:
                         self._asks_query and scope["query_string"],
                     )
                 )
-                if known:
+                if known and not (self._signs and b"signature-input" in fields):
                     scope[_DONE] = True
                     self._terms.guard.passed += 1
                     ours, added = known
@@ -213,7 +216,8 @@ class GuardMiddleware:
         said = guard.said_of(decision)
         stated = _stated(said)
         if guard.record is None and (decision.action == "allow" or (admission is not None and admission.allowed)):
-            if decision.action == "allow" and kind == "http" and said.lasting and _may_hurry(guard):
+            alike = request.signed is None and not guard.checks(decision.agent)  # whoever sends it
+            if alike and decision.action == "allow" and kind == "http" and said.lasting and _may_hurry(guard):
                 _remember(terms, scope, request, host, stated)
             await self.app(scope, receive, _stating(send, stated))
             guard.count(decision)
@@ -246,6 +250,8 @@ class GuardMiddleware:
             path,
             scope.get("query_string", b""),
         )
+        if self._signs and b"signature-input" in fields:
+            request = request._replace(signed=_read_signed(scope, request, host, guard))
         return request, host
 
     async def _carry_out(
@@ -450,7 +456,9 @@ def _look(file: PolicyFile, guard: Guard) -> Guard | None:
     if outcome is None:
         return None
     tell(outcome, file)
-    return succeed(guard, outcome.policy, outcome.rendered) if isinstance(outcome, Swap) else None
+    if not isinstance(outcome, Swap):
+        return None
+    return give_witness(succeed(guard, outcome.policy, outcome.rendered), guard)
 
 
 def _remember(terms: _Terms, scope: Scope, request: Request, host: bytes | None, stated: Stated) -> None:
@@ -468,6 +476,19 @@ def _gather(headers: Iterable[tuple[bytes, bytes]], header: bytes) -> tuple[byte
     hosts = [value for name, value in headers if name == b"host"]
     forwarded = tuple([value for name, value in headers if name == header])
     return user_agents, b",".join(hosts) if hosts else None, forwarded
+
+
+def _read_signed(scope: Scope, request: Request, host: bytes | None, guard: Guard) -> Signed:
+    """What a signature may cover."""
+    own = "https" if scope.get("scheme") in ("https", "wss") else "http"
+    return Signed(
+        request.method,
+        outer_scheme(own, request.peer, scope["headers"], guard.trusted),
+        (host or b"").decode("latin-1"),
+        request.target,
+        request.query,
+        tuple([(name, value) for name, value in scope["headers"]]),
+    )
 
 
 def _stating(send: Send, stated: Stated) -> Send:

@@ -75,6 +75,35 @@ CATEGORIES: tuple[str, ...] = (
     "unknown",
 )
 
+CONFIDENCES: tuple[str, ...] = ("high", "medium", "low")
+"""Documented by the operator or in several lists; in one good list or seen; a name in one list alone."""
+
+LOOKS: tuple[str, ...] = (
+    "no-cookies",
+    "no-referer",
+    "no-accept-language",
+    "whole-files",  # whole files at the speed of the line
+    "many-ranges",
+    "parallel",  # several streams or downloads at once
+    "icy",  # asks for Icy-MetaData
+    "lavf",  # libav fetches under it, with its own User-Agent
+    "prefetch",
+    "http10",
+    "always-on",
+    "head-first",
+    "artwork-bursts",
+)
+"""What a player or a device may look like although somebody listens: not evidence against it."""
+
+TOKEN_MATCHES: tuple[str, ...] = ("token", "token/", "exact", "robots-only", "none")
+"""How a product token is found: as a word; as a word before a version, or first; as the whole text; only in robots.txt;
+not at all."""
+
+RUNS_ON: tuple[str, ...] = ("operator", "user")
+VERIFICATIONS: tuple[str, ...] = ("ip-json", "ip-html", "rdns", "web-bot-auth", "none")
+LISTS: tuple[str, ...] = ("off", "shipped", "fetch")
+"""Which published networks count: none, those that ship with their date, or those that are fetched."""
+
 ACTIONS: tuple[str, ...] = ("allow", "label", "throttle", "block")
 """What a rule may say in `then:`. All but `label` are final."""
 
@@ -127,6 +156,22 @@ class Said:
         self.wire: Any = None
 
 
+class Signed(NamedTuple):
+    """What an edge hands over of a request that has a `signature-input` field, before anything is rewritten.
+
+    `scheme` is "https" or "http", of the connection outside; `authority` is Host as sent; `target` is the path as
+    sent and `query` what follows its `?` (a path with a bare `?` is handed over with it: b"/p?"); `headers` are all
+    lines as sent, names in lower case.
+    """
+
+    method: str
+    scheme: str
+    authority: str
+    target: bytes
+    query: bytes
+    headers: Headers
+
+
 class Request(NamedTuple):
     """The facts of one HTTP request, as they were on the wire.
 
@@ -135,7 +180,8 @@ class Request(NamedTuple):
     client-address header.
     `peer` is the address at the other end of the socket, or None (unix socket). `path` is a second spelling
     of the path, for servers that hand over a decoded one which may differ. A `user_agent` of None is not known
-    (a log that lacks it), which is another thing than b"", a request without one.
+    (a log that lacks it), which is another thing than b"", a request without one. `signed` is there when the request
+    carries signatures and somebody wants to know.
     """
 
     method: str
@@ -145,6 +191,7 @@ class Request(NamedTuple):
     forwarded: tuple[bytes, ...] = ()
     path: str | None = None
     query: bytes = b""
+    signed: Signed | None = None
 
 
 class Client(NamedTuple):
@@ -173,7 +220,10 @@ class Agent:
     """What a request claims to be: one entry of the catalogue. Facts only, no verdicts.
 
     `product_token` is matched in the User-Agent; `robots_token` is the name in robots.txt ("" = it has none).
-    `match` says how the token is found, see `classify.py`.
+    `match` says how the token is found, see `classify.py`. `confidence` is one of CONFIDENCES: how sure it is that
+    such an agent exists and is what it is said to be. `runs_on` is "operator", or "user" for what fetches from the
+    address of whoever uses it, so that no network can prove or disprove it. `instead_of` names agents whose token it
+    carries beside its own. `allowed` are words of LOOKS: how it may look and be a listener all the same.
     """
 
     name: str
@@ -188,9 +238,13 @@ class Agent:
     respects_robots: str = "unknown"
     samples: tuple[str, ...] = ()
     not_samples: tuple[str, ...] = ()
+    confidence: str = "high"
+    runs_on: str = "operator"
+    instead_of: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
 
 
-UNKNOWN_AGENT = Agent("unknown", "", "", "", "unknown", ())
+UNKNOWN_AGENT = Agent("unknown", "", "", "", "unknown", (), confidence="low")
 """No claim that the catalogue knows. Not an exemption, and not an accusation."""
 
 UNTOLD_AGENT = Agent("untold", "", "", "", "unknown", ())
@@ -244,6 +298,8 @@ class Decision(NamedTuple):
     Beside the policy's actions there are two of the guard's own: `serve` (a directive file, named in `file`)
     and `reject` (no safe reading). `observed` names rules on trial that would have acted; `weights` are the addends
     of rules that weigh, in their order. `said` is what its answer states of the work, None = what the policy does.
+    `known_by` says in words why the identity is this one; `ask` is what a refusal asks for ("signature");
+    `keys` are thumbprints of keys that it has proved to hold.
     """
 
     action: str
@@ -259,6 +315,9 @@ class Decision(NamedTuple):
     file: str = ""
     weights: tuple[tuple[str, int], ...] = ()
     said: Said | None = None
+    known_by: str = ""
+    ask: str = ""
+    keys: tuple[str, ...] = ()
 
 
 class Reply(NamedTuple):
@@ -284,6 +343,31 @@ class Record(NamedTuple):
     admission: Admission | None
     version: str = ""
     user_agent: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """Which signed requests (Web Bot Auth) count. `directories` are origins or addresses of key sets,
+    or "known" for all that the catalogue names."""
+
+    directories: tuple[str, ...] = ()
+    discover: bool = False
+    require_path: bool = False
+    legacy: bool = True
+    plain_http: bool = False
+    max_validity_s: int = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Verifying:
+    """How claims of agents are checked. `lists` is one of LISTS; fetched ones are kept in `directory`, "" = where the
+    machine keeps such things."""
+
+    lists: str = "off"
+    directory: str = ""
+    dns: bool = False
+    nameservers: tuple[str, ...] = ()
+    signatures: Signatures | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ from ipaddress import ip_address, ip_network
 from math import inf
 from typing import NamedTuple
 
-from guard.classify import PathPatterns, glob_matches
+from guard.classify import Catalogue
 from guard.conditions import POSITION, Condition, Evidence, Test, all_hold, leaves
 from guard.errors import Problem
-from guard.model import KINDS, UNTOLD_AGENT, Agent, Identity, Limit, Mode, RouteClass, Site
+from guard.model import KINDS, UNTOLD_AGENT, Agent, Identity, Limit, Mode, RouteClass, Site, Verifying
+from guard.patterns import PathPatterns, glob_matches
 from guard.rights import Choice, Rights, resolve
 from guard.works import WorkPath, WorkPaths
 
@@ -58,6 +59,7 @@ class Rule:
     from_s: float = -inf
     until_s: float = inf
     file: str = field(default="", compare=False)
+    ask: str = ""
 
     def in_force(self, now_s: float) -> bool:
         return self.from_s <= now_s < self.until_s
@@ -244,7 +246,8 @@ class Policy:
 
     `hosts` are those it is for (none named: any), `scopes` the policies of hosts with words of their own; `rows` are
     the agents' rows, the narrower before the wider; `sources` the files it was read from; `warnings` what is allowed
-    and hardly meant. `kind_preferences` go before `preferences` for KINDS of content.
+    and hardly meant. `kind_preferences` go before `preferences` for KINDS of content. `catalogue` are the agents with
+    the policy's own facts, None when it has none; `verifying` says how their claims are checked.
     """
 
     site: Site
@@ -270,6 +273,8 @@ class Policy:
     notice_days: int = 0
     licence_url: str = ""
     changes: tuple[Change, ...] = ()
+    verifying: Verifying = field(default_factory=Verifying)
+    catalogue: Catalogue | None = field(default=None, compare=False)
 
     # -- made once, at the first question ----------------------------------------------------------------
 
@@ -436,10 +441,11 @@ class Policy:
         user_agents: tuple[str, ...] = (),
         rights: Rights | None = None,
         kind: str = "",
+        keys: tuple[str, ...] = (),
     ) -> Evidence:
         """The facts of one reading, in the words that conditions compare.
 
-        `rights` are those of the work it is of (None = nobody's in particular), `kind` what it carries of it ("" =
+        `keys` are thumbprints of keys that it has proved to hold. `rights` are those of the work it is of (None = nobody's in particular), `kind` what it carries of it ("" =
         what its route class does).
         """
         patterns = self.rule_patterns
@@ -450,7 +456,7 @@ class Policy:
         standing: tuple[str, ...] = ()
         if self.asks_rights:
             held = rights or self.platform_rights
-            standing = (held.standing(kind or self.kind_of(route[0]), agent, identity),)
+            standing = (held.standing(kind or self.kind_of(route[0]), agent, identity, keys),)
         return Evidence(
             (agent.name.lower(),),
             (agent.operator.lower(),),

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from guard.model import Admission, Limit, Record
+from guard.model import Admission, Limit, Record, Signed
 from guard.rights import Chain, Choice, Work
 
 if TYPE_CHECKING:
     from asyncio import Future
+
+    from guard.networks import Knowledge
+    from guard.webbotauth import Proof
 
 
 @runtime_checkable
@@ -43,6 +46,42 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and processes. Safe to call twice."""
+        ...
+
+
+class Witness(Protocol):
+    """Knows what can be known of who is asking: published networks, host names, keys.
+
+    Contract: nothing here waits. What is not known yet is found out beside the request, and the request is judged by
+    what is known now. All of it is bounded, whoever sends what.
+    """
+
+    def known(self, address: str) -> Knowledge:
+        """What is known of an address (canonical text) at this moment."""
+        ...
+
+    def fresh(self, source: str) -> bool:
+        """Is the published list at this address there, and new enough to speak against somebody?"""
+        ...
+
+    def ask(self, address: str, suffixes: tuple[str, ...]) -> None:
+        """Find out, beside the request, whether the address has a host name under one of `suffixes`."""
+        ...
+
+    def prove(self, signed: Signed, client: bytes, now_s: float) -> Proof:
+        """What the signatures of a request prove. `client` is the key of who sent it (`Client.key`)."""
+        ...
+
+    def heed(self, changed: Callable[[], None]) -> None:
+        """From now on call `changed` (in the event loop) when lists or keys are other ones than before."""
+        ...
+
+    async def open(self) -> None:
+        """Begin to look in the running event loop. Must not fail because somebody is away. Safe to call twice."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything. Safe to call twice."""
         ...
 
 

@@ -25,13 +25,13 @@ from xml.etree import ElementTree
 
 import http_sf
 
-from guard.classify import specimen
 from guard.directives import aitxt, content_signal, content_usage, page, rsl, tdmrep, wellknown_ai, x_robots
 from guard.directives.declaration import OPEN_PATHS, Declaration, Place
 from guard.directives.paths import deeper, specimen_of, starred_paths, stated_at
 from guard.directives.words import Terms, hash_of, read_terms, say_purpose, terms_of
 from guard.errors import Problem
 from guard.model import KINDS, UNKNOWN_AGENT, Agent
+from guard.patterns import specimen
 from guard.robotstxt import (
     EVERYBODY,
     MAX_BYTES,

@@ -52,6 +52,7 @@ def describe(record: Record, neighbourhood: str) -> dict[str, object]:
         "rule": decision.rule,
         "agent": decision.agent.name,
         "identity": decision.identity.value,
+        "known_by": decision.known_by,
         "route": decision.route_class,
         "client": neighbourhood,
         "method": record.method[:32],

@@ -27,7 +27,7 @@ MAX_DEPTH = 8
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/?#%*]++)++")
 
 _LISTS = ("routes", "limits", "rules", "ladder", "examples", "hosts")
-_MAPPINGS = ("site", "preferences", "agents", "on_store_failure", "rights", "terms")
+_MAPPINGS = ("site", "preferences", "agents", "on_store_failure", "rights", "terms", "catalogue", "verification")
 
 
 @dataclass

@@ -265,7 +265,7 @@ class PolicyFile:
             _log.error("terms: %s", error)
         for note in record.notes[told:]:
             _log.warning("terms: %s: %s", record.path, note)
-        return record.too_soon(policy, self.catalogue or shipped_catalogue(), now_s)
+        return record.too_soon(policy, policy.catalogue or self.catalogue or shipped_catalogue(), now_s)
 
     def _refuse(self, problems: tuple[Problem, ...], asked: bool) -> Refused | None:
         self.differs = True

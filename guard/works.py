@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from guard.classify import PathPatterns
+from guard.patterns import PathPatterns
 from guard.rights import HOLDINGS, MAX_ID_CHARS, Work
 
 NAMED = re.compile(r"\{([a-z]+)\}")

@@ -25,13 +25,15 @@ from guard.language import (
     ROW,
     RULE,
     SCOPE,
+    SIGNATURES,
     SITE,
     STEP,
+    VERIFICATION,
     WHEN,
     WORK_PATH,
 )
 from guard.load import load_policies, read_policy
-from guard.model import ROUTE_CLASSES, Agent, Identity, Limit, Mode, Site
+from guard.model import ROUTE_CLASSES, Agent, Identity, Limit, Mode, Signatures, Site, Verifying
 from guard.policy import Example, Ladder, Policy, RightsTerms, RoutePatterns, Rule, Rung, decide, trace
 from guard.works import WorkPath
 
@@ -55,6 +57,22 @@ site:
     GPTBot: [192.0.2.0/25, 192.0.2.128/25]
     CC*: 198.51.100.0/24
     ccbot: 203.0.113.0/24
+catalogue:
+  RadioBot: {operator: Radio Ada, category: monitoring, purposes: monitoring}
+  GPTBot: {confidence: medium}
+  Claude-Web: none
+verification:
+  lists: fetch
+  directory: lists
+  dns: true
+  nameservers: [192.0.2.53, "2001:db8::53"]
+  signatures:
+    directories: [https://chatgpt.com]
+    discover: true
+    require_path: true
+    legacy: false
+    plain_http: true
+    max_validity: 3600
 mode: observe
 default: block
 routes:
@@ -168,7 +186,7 @@ routes:
 limits:
 - {name: fast, rate: 10/s}
 rules:
-- {name: more, when: {path: /more}, then: block}
+- {name: more, when: {path: /more}, then: block, ask: signature}
 agents:
   headless: block
 ladder:
@@ -209,7 +227,10 @@ def test_every_word_of_the_language_stands_in_the_policy_that_has_everything() -
         return {key for item in node for key in keys(item)} if isinstance(node, list) else set()
 
     blocks = (POLICY, SCOPE, SITE, RIGHTS, WORK_PATH, ROUTE, LIMIT, RULE, WHEN, ROW, AGENT_ROW, LADDER, STEP, EXAMPLE)
-    assert {name for block in blocks for name in block.names} - keys(yaml.safe_load(WHOLE)) == set()
+    blocks += (VERIFICATION, SIGNATURES)
+    assert {name for block in blocks for name in block.names} - keys(yaml.safe_load(WHOLE)) - keys(
+        yaml.safe_load(MORE)
+    ) == set()
 
 
 def test_the_site_is_read_word_by_word(whole: Policy) -> None:
@@ -246,6 +267,32 @@ def test_where_the_rights_are_is_read_word_by_word(whole: Policy, tmp_path: Path
         max_age_s=5.0,
     )
     assert {scope.rights for scope in whole.scopes} == {whole.rights}
+
+
+def test_how_claims_are_checked_is_read_word_by_word(whole: Policy) -> None:
+    assert whole.verifying == Verifying(
+        lists="fetch",
+        directory="lists",
+        dns=True,
+        nameservers=("192.0.2.53", "2001:db8::53"),
+        signatures=Signatures(
+            ("https://chatgpt.com",),
+            discover=True,
+            require_path=True,
+            legacy=False,
+            plain_http=True,
+            max_validity_s=3600,
+        ),
+    )
+    assert {scope.verifying for scope in whole.scopes} == {whole.verifying}
+
+
+def test_what_a_policy_knows_of_agents_goes_before_what_ships(whole: Policy) -> None:
+    assert whole.catalogue is not None
+    assert whole.catalogue.find(b"RadioBot/1.0").operator == "Radio Ada"
+    assert whole.catalogue.by_name["gptbot"].confidence == "medium"
+    assert whole.catalogue.find(b"Claude-Web/1.0").category == "unknown"
+    assert {scope.catalogue for scope in whole.scopes} == {whole.catalogue}
 
 
 SLOWLY = Limit("slow", 1200, 60.0, 240, ("prefix", "agent"))
@@ -302,7 +349,7 @@ RULES = (
         weight=1,
     ),
     Rule("weigh a lot", (Condition("path", frozenset({"/b"})),), "weigh", weight=100),
-    Rule("more", (Condition("path", frozenset({"/more"})),), "block"),
+    Rule("more", (Condition("path", frozenset({"/more"})),), "block", ask="signature"),
 )
 ROWS = (
     Rule(

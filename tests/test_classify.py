@@ -14,19 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from guard import CatalogueError
-from guard.classify import (
-    MATCHES,
-    MAX_USER_AGENT_BYTES,
-    PRECEDENCE,
-    Catalogue,
-    PathPatterns,
-    cut_addresses,
-    glob_matches,
-    load_catalogue,
-    name_browser,
-)
+from guard.catalogue import load_catalogue
+from guard.classify import MAX_USER_AGENT_BYTES, PRECEDENCE, Catalogue, cut_addresses, name_browser
 from guard.load import shipped_catalogue
-from guard.model import CATEGORIES, PURPOSES, Agent
+from guard.model import CATEGORIES, PURPOSES, TOKEN_MATCHES, Agent
+from guard.patterns import PathPatterns, glob_matches
 
 from .conftest import SHARED
 
@@ -59,7 +51,7 @@ def test_names_are_unique_and_facts_are_in_the_vocabulary() -> None:
     for agent in AGENTS.agents:
         assert agent.category in CATEGORIES
         assert set(agent.purposes) <= set(PURPOSES)
-        assert agent.match in MATCHES
+        assert agent.match in TOKEN_MATCHES
         assert agent.operator
 
 

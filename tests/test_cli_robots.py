@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guard.classify import BROWSER_AGENT, PathPatterns
+from guard.classify import BROWSER_AGENT
 from guard.cli import main
 from guard.cli.robots import fetch
 from guard.fragment import Fragment, adopt, allowed, disallowed, write
 from guard.load import load_policy, read_policy, shipped_catalogue
 from guard.model import UNKNOWN_AGENT, Agent, Identity
+from guard.patterns import PathPatterns
 from guard.policy import Policy, decide
 from guard.robotstxt import MAX_BYTES, pattern_matches, read_robots
 

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from guard.classify import BROWSER_AGENT, PathPatterns
+from guard.classify import BROWSER_AGENT
 from guard.conditions import Condition, Evidence, Group, Test
 from guard.lint import lint, pattern_covers
 from guard.load import load_policy, read_policy, shipped_catalogue, shipped_policy
 from guard.model import UNKNOWN_AGENT, UNTOLD_AGENT, Identity, Mode
+from guard.patterns import PathPatterns
 from guard.policy import Policy, RoutePatterns, Rule, Verdict, decide
 from guard.sources import shipped_folder
 

@@ -143,7 +143,7 @@ def test_published_networks_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="not-a-network"):
         read_published({"GPTBot": ("not-a-network",)})
     guard = Guard(a_policy("- {name: r, when: {path: /x}, then: block}\n"))
-    assert verify(guard.catalogue.by_name["gptbot"], "192.0.2.1", {"gptbot": ()}) is Identity.UNVERIFIED
+    assert verify(guard.catalogue.by_name["gptbot"], "192.0.2.1", {"gptbot": ()}).identity is Identity.UNVERIFIED
 
 
 def test_the_first_route_that_matches_names_the_class() -> None:

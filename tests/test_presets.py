@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guard import Guard, Policy, Request, load_policy, shipped_policy
-from guard.classify import PathPatterns, specimen
 from guard.examples import try_examples, uncovered
 from guard.listeners import PERSONAS
 from guard.load import read_policy, shipped_catalogue
 from guard.model import CATEGORIES, Decision
+from guard.patterns import PathPatterns, specimen
 
 POLICIES = Path(__file__).parents[1] / "policies"
 PRESETS = tuple(sorted(path.stem for path in POLICIES.glob("*.yaml")))

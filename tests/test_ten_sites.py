@@ -11,11 +11,11 @@ import pytest
 from protego import Protego
 
 from guard import load_policy, shipped_policy
-from guard.classify import specimen
 from guard.directives import render_file
 from guard.directives.declaration import OPEN_PATHS, Declaration, declare
 from guard.directives.merge import merge
 from guard.load import read_policy, shipped_catalogue
+from guard.patterns import specimen
 from guard.protocols import Listed
 from guard.rights import Choice, Work
 from guard.robotstxt import Robots, read_robots

@@ -45,6 +45,7 @@ COMMANDS: dict[str, Command] = {
     "policies": Command("list the policies that ship, or print one to start from", "policies"),
     "schema": Command("print the JSON Schema of policies, for editors", "schema"),
     "rights": Command("what artists and labels have said of their works: import, set, show, export", "rights"),
+    "agents": Command("whom the guard knows: list, match, take in lists of others", "agents"),
     "robots": Command("turn a robots.txt into rules of a policy", "robots"),
     "demo": Command("run a small music platform with the guard in front", "demo"),
 }

@@ -13,7 +13,7 @@ from guard.errors import CatalogueError, GuardError, PolicyError, Problem
 from guard.examples import try_examples
 from guard.lint import lint
 from guard.listeners import check_blocks
-from guard.load import load_policy, shipped_catalogue
+from guard.load import catalogue_of, load_policy
 from guard.policy import Policy
 
 
@@ -55,7 +55,7 @@ def examine(name: str, now_s: float) -> tuple[list[Problem], Policy | None]:
         return list(error.problems), None
     except OSError as error:
         return [Problem(name, 0, f"cannot be read: {error.strerror}")], None
-    catalogue = shipped_catalogue()
+    catalogue = catalogue_of(policy)
     found = [*policy.warnings, *lint(policy, catalogue, now_s)]
     for one in (policy, *policy.scopes):
         found += check_blocks(one, catalogue, now_s)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from guard.classify import Catalogue
 from guard.cli.policies import open_console, print_json, print_problems, read_policy_or_problems
 from guard.compare import LISTENERS, Change, Changes, Outcome, Shift, compare, summarise
-from guard.load import shipped_catalogue
+from guard.load import catalogue_of
 from guard.model import Agent
 
 MAX_ROWS = 60
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if old is None or new is None:
         print_problems(tuple(dict.fromkeys((*problems, *more))), as_json=arguments.json)
         return 2
-    catalogue = shipped_catalogue()
+    catalogue = catalogue_of(new)
     changes = compare(old, new, catalogue, time.time(), robots=not arguments.no_robots)
     if arguments.json:
         print_json({"ok": True, "summary": summarise(changes), "changes": not changes.empty, **_as_values(changes)})

@@ -168,6 +168,7 @@ def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[
             "browser": f"{browser.family} {browser.version}".strip(),
         },
         "identity": decision.identity.value,
+        "known_by": decision.known_by,
         "route": decision.route_class,
         "readings": [reading for reading, _ in traced],
         "rules": rules,
@@ -284,7 +285,7 @@ def _print(explained: dict[str, Any]) -> None:
     facts.add_row("user agent", Text(explained["user_agent"] or "(none)"))
     if agent["browser"]:
         facts.add_row("browser", Text(agent["browser"]))
-    facts.add_row("identity", explained["identity"])
+    facts.add_row("identity", Text(f"{explained['identity']}: {explained['known_by']}"))
     facts.add_row("route", explained["route"])
     rights = ", ".join(f"{purpose}: {word}" for purpose, word in explained["rights"].items())
     if explained["work"]:

@@ -24,7 +24,7 @@ from guard.cli.policies import counted, find_policy, print_problems
 from guard.engine import Guard
 from guard.errors import CatalogueError, GuardError, PolicyError, Problem, StoreError
 from guard.ledger.versions import Versions
-from guard.load import shipped_catalogue
+from guard.load import catalogue_of, shipped_catalogue
 from guard.policy import Policy
 from guard.protocols import Recorder
 from guard.proxy.handover import Version
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             file.record = _open_record(arguments.terms, policy)
             now_s = file.wall()
-            if (why := file.record.too_soon(policy, shipped_catalogue(), now_s)) is not None:
+            if (why := file.record.too_soon(policy, catalogue_of(policy), now_s)) is not None:
                 sys.stderr.write(f"{policy.file}: {why}\nguard: refused to start\n")
                 return EX_CONFIG
             version = Version(policy, render(policy, None, file.foreign, file.record, now_s))
@@ -259,7 +259,7 @@ def _following(file: PolicyFile) -> Callable[[], tuple[str | None, Callable[[flo
         if record is not None:
             with contextlib.suppress(GuardError):  # the supervisor says so
                 record.poll()
-                why = record.too_soon(policy, shipped_catalogue(), file.wall())
+                why = record.too_soon(policy, catalogue_of(policy), file.wall())
         if why is not None:
             raise PolicyError((Problem(policy.file, 0, why),))
         return policy

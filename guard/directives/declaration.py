@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from guard.classify import Catalogue, specimen
+from guard.classify import Catalogue
 from guard.directives.paths import across, kind_at, route_class_of, specimen_of, spell_for, starred_paths
 from guard.directives.words import Version
 from guard.errors import TargetError
 from guard.model import RouteClass
+from guard.patterns import specimen
 from guard.policy import Policy
 from guard.protocols import NOTHING_LISTED, Listed
 from guard.readings import MAX_QUERY_BYTES, read_target

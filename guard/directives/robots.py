@@ -18,14 +18,15 @@ from itertools import groupby
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from guard.classify import PathPatterns, specimen
 from guard.conditions import Evidence
 from guard.directives import content_signal, content_usage
 from guard.directives.declaration import OPEN_PATHS, Declaration, Place
 from guard.directives.paths import deeper, kind_of_work, specimen_of, spell_for, starred_paths, stated_by_path
 from guard.model import UNKNOWN_AGENT, Agent, Identity
+from guard.patterns import PathPatterns, specimen
 from guard.policy import Policy, decide
 from guard.robotstxt import Patterns, pattern_matches
+from guard.verify import genuine
 
 _WHO = ("agent", "operator", "purpose", "category", "identity")
 assert Evidence._fields[: len(_WHO)] == _WHO
@@ -279,10 +280,7 @@ class _Atlas:
         """Allow and Disallow lines for one agent: the default, every pattern that differs from it, and those inside one
         that differs but that do not themselves. Asked for the real one, where the policy knows its networks."""
         name, operator = agent.name.lower(), agent.operator.lower()
-        known = self.policy.site.published_networks.get(name)
-        identity = Identity.VERIFIED if known else Identity.UNVERIFIED
-        if agent.category in ("browser", "unknown"):  # as `verify` says: nothing was claimed
-            identity = Identity.UNKNOWN
+        identity = genuine(agent, self.policy.site.published_networks, self.policy.verifying)
         kind = (
             name if name in self._names else "",
             operator if operator in self._operators else "",

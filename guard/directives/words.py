@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, NamedTuple
 
-from guard.classify import BROWSER_AGENT, Catalogue, specimen
+from guard.classify import BROWSER_AGENT, Catalogue
 from guard.conditions import Evidence
 from guard.model import CATEGORIES, KINDS, UNKNOWN_AGENT, Agent, Identity, Mode
 from guard.moments import write_moment
+from guard.patterns import specimen
 from guard.policy import Policy, decide
 from guard.rights import AIPREF, EVERY_KIND, PURPOSES, STRICT_KINDS, WITHIN, Rights
+from guard.verify import genuine
 
 DAY_S = 86_400.0
 MAX_COMING = 24
@@ -236,8 +238,8 @@ def _weight(treatment: Treatment) -> tuple[int, ...]:
 
 
 def _identity(policy: Policy, agent: Agent) -> Identity:
-    """The real one is asked for, where its networks are known."""
-    return Identity.VERIFIED if policy.site.published_networks.get(agent.name.lower()) else Identity.UNVERIFIED
+    """The real one is asked for, where it can be told."""
+    return genuine(agent, policy.site.published_networks, policy.verifying)
 
 
 def _places(policy: Policy, now_s: float) -> tuple[Evidence, ...]:

@@ -11,8 +11,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from guard.engine import Guard
+from guard.identify import outer_scheme
 from guard.middleware import matches_etag
-from guard.model import Admission, Client, Decision, Headers, Reply, Request
+from guard.model import Admission, Client, Decision, Headers, Reply, Request, Signed
 from guard.proxy.heads import (
     CHUNKED,
     NO_BODY,
@@ -80,6 +81,8 @@ class Exchange:
         forwarded = _forwarded(head, guard) if self.terms.foreign else head.forwarded
         query = head.query[1:] if guard.asks_query else b""
         self.request = request = Request(head.method, head.target, head.user_agent, peer, forwarded, None, query)
+        if head.signed and guard.policy.verifying.signatures is not None:
+            self.request = request = request._replace(signed=_read_signed(self, peer))
         self.client, self.decision = client, decision = guard.consider(request)
         if decision.action == "allow":
             self._forward()
@@ -392,3 +395,20 @@ def _gateway_error(status: int, stated: Headers) -> Reply:
     text = b"The music platform behind this address did not answer. Please try again in a moment.\n"
     headers = ((b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5"), *NO_STORE, *stated)
     return Reply(status, headers, text)
+
+
+def _read_signed(exchange: Exchange, peer: str | None) -> Signed:
+    """What a signature may cover."""
+    head = exchange.head
+    fields = head.headers
+    host = next((value for name, value in fields if name == b"host"), b"")
+    own = exchange.connection.scheme.decode()
+    bare = head.query == b"?"  # a mark without anything behind it is part of what was signed
+    return Signed(
+        head.method,
+        outer_scheme(own, peer, fields, exchange.guard.trusted),
+        host.decode("latin-1"),
+        head.target + b"?" if bare else head.target,
+        head.query[1:],
+        fields,
+    )

@@ -41,7 +41,7 @@ _OVERRIDES = frozenset(
 )
 """Fields by which a client would talk to the platform behind our back."""
 
-# What to do with a field of a request. The first five go on as the very line that came, the sixth if a trusted hop
+# What to do with a field of a request. The first six go on as the very line that came, the seventh if a trusted hop
 # wrote it, the others stay behind and are said anew where they mean something.
 (
     _PLAIN,
@@ -49,6 +49,7 @@ _OVERRIDES = frozenset(
     _AGENT,
     _ACCEPT,
     _KEY,
+    _SIGNED,
     _FROM_HOP,
     _LEFT,
     _CONNECTION,
@@ -58,7 +59,7 @@ _OVERRIDES = frozenset(
     _EXPECT,
     _VIA,
     _CHAIN,
-) = range(14)
+) = range(15)
 _MEANING = {
     **dict.fromkeys(_HOP_BY_HOP | _OVERRIDES, _LEFT),
     **dict.fromkeys(_FORWARDING, _FROM_HOP),
@@ -66,6 +67,7 @@ _MEANING = {
     b"user-agent": _AGENT,
     b"accept": _ACCEPT,
     b"sec-websocket-key": _KEY,
+    b"signature-input": _SIGNED,
     b"connection": _CONNECTION,
     b"upgrade": _UPGRADE,
     b"transfer-encoding": _CODED,
@@ -147,6 +149,7 @@ class RequestHead:
         "keep_alive",
         "method",
         "query",
+        "signed",
         "target",
         "upgrading",
         "user_agent",
@@ -177,6 +180,7 @@ class RequestHead:
         hosts = agents = accepts = connection = upgrade = expect = via = _ABSENT
         keys = 0
         self.framing, self.body_bytes = NO_BODY, 0
+        self.signed = False
         for line in lines:
             field = young.get(line) or _read_field(line)
             fields.append(field)
@@ -184,7 +188,7 @@ class RequestHead:
             if meaning == _PLAIN:
                 passed.append(line)
                 continue
-            if meaning <= _KEY:
+            if meaning <= _SIGNED:
                 passed.append(line)
             value = field[2]
             if meaning == _HOST:
@@ -203,6 +207,8 @@ class RequestHead:
                 via += (value,)
             elif meaning == _KEY:
                 keys += 1
+            elif meaning == _SIGNED:
+                self.signed = True
             elif meaning in (_CODED, _COUNTING):
                 self._frame(meaning, value)
         if len(hosts) != 1 or (hosts[0] not in _hosts.young and not _is_known_host(hosts[0])):

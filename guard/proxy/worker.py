@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from guard.engine import Guard
-from guard.identify import read_address
 from guard.memo import Memo
 from guard.policy import Policy
 from guard.proxy.client import ClientConnection
@@ -27,6 +26,7 @@ from guard.proxy.heads import HeadReader, RequestHead, Statement, hop_header
 from guard.proxy.robots import AGAIN_S, RETRY_S, fetch_robots
 from guard.proxy.upstream import Pool, connector
 from guard.watch import carry_on, succeed
+from guard.witness import give_witness
 
 _log = logging.getLogger("guard.proxy")
 
@@ -122,7 +122,7 @@ class Worker:
         self._inbox: Inbox | None = None
         self._building: asyncio.Task[None] | None = None
         self._payload: bytes | None = None  # came while another was being built
-        self._obey(guard)
+        self._obey(give_witness(guard))
         self.draining = False
         self._emptied: asyncio.Event | None = None
         self.now_s = 0.0
@@ -201,11 +201,7 @@ class Worker:
 
     def is_trusted(self, peer: str | None, guard: Guard | None = None) -> bool:
         """Is the other end of this socket a hop that the operator named, in this policy or in that of `guard`?"""
-        trusted = (guard or self.guard).trusted
-        if peer is None:
-            return trusted.trust_unix
-        address = read_address(peer)
-        return address is not None and address in trusted
+        return (guard or self.guard).trusted.trusts(peer)
 
     def lose(self, connection: ClientConnection) -> None:
         """A connection is gone."""
@@ -287,7 +283,7 @@ class Worker:
 
 
 def _next_guard(guard: Guard, payload: bytes) -> Guard:
-    return succeed(guard, *unpack(payload))
+    return give_witness(succeed(guard, *unpack(payload)), guard)
 
 
 def _notice_the_dead(sock: socket.socket) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadtests.bench import machine, parties, rights, rules, tables, traffic
+from loadtests.bench import agents, machine, parties, rights, rules, tables, traffic
 from loadtests.bench.parties import Party, Place
 from loadtests.bench.processes import BenchError, Server, cores
 from loadtests.bench.wrk import Round, Store, drive, together
@@ -32,6 +32,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "  python -m loadtests.bench --only sidecar --rounds 3           about 2 minutes\n"
         "  python -m loadtests.bench --only rules                        about half a minute\n"
         "  python -m loadtests.bench --only rights                       about 3 minutes, 1 GB of disk\n"
+        "  python -m loadtests.bench --only agents --corpus uas.jsonl    about 2 minutes\n"
         "  python -m loadtests.bench --markdown bench.md --json bench.json --strict\n\n"
         "exit codes: 0 measured (bars passed or, without --strict, not), 1 a party failed or a bar was missed\n"
         "with --strict, 2 something is missing or wrong usage",
@@ -40,7 +41,14 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--rounds", type=int, default=5, metavar="N", help="interleaved rounds (default: 5)")
     add("--seconds", type=int, default=2, metavar="S", help="seconds of load for each party and round (default: 2)")
-    add("--only", choices=("middleware", "sidecar", "rules", "rights"), help="one of the four tables")
+    add("--only", choices=("middleware", "sidecar", "rules", "rights", "agents"), help="one of the tables")
+    add(
+        "--corpus",
+        type=Path,
+        metavar="FILE",
+        default=ROOT.parent / "shared" / "agents" / "ua_dev.jsonl",
+        help="labelled User-Agents for the table of agents; without them only cost is measured",
+    )
     add("--json", type=Path, metavar="FILE", help="also write every round there")
     add("--markdown", type=Path, metavar="FILE", help="also write the tables there")
     add("--nice", type=int, default=0, metavar="N", help="niceness of all processes; below 0 needs root (default: 0)")
@@ -209,7 +217,7 @@ def _method(arguments: argparse.Namespace) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = read_arguments(argv)
-    which = [arguments.only] if arguments.only else ["middleware", "sidecar", "rules", "rights"]
+    which = [arguments.only] if arguments.only else ["middleware", "sidecar", "rules", "rights", "agents"]
     missing = parties.find_missing(which, arguments.peers_python)
     if missing:
         sys.stderr.write("bench: this is missing:\n" + "".join(f"  - {thing}\n" for thing in missing))
@@ -255,6 +263,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                 bars += rights.bars(asked)
                 sections.append(rights.section(asked))
                 data["rights"] = [cost._asdict() for cost in asked]
+            if "agents" in which:
+                named = agents.measure(run.rounds, run.say, arguments.corpus)
+                bars += agents.bars(named)
+                sections += agents.sections(named)
+                data["agents"] = {
+                    "found": [one._asdict() for one in named.found],
+                    "costs": [one._asdict() for one in named.costs],
+                    "growth": named.growth,
+                    "table_us": named.table_us,
+                }
             run.say("done")
     except BenchError as error:
         sys.stderr.write(f"bench: {error}\n")

