@@ -68,7 +68,8 @@ class Reach:
     """Which addresses may be connected to, and how.
 
     `tls` None is the system's own trust; `addresses` None the system's own names. `allowed` are networks that may be
-    reached although they are not public; `instead_of_443` is the port where the hosts of tests stand. Without `public_only` any address may, and any name, but never a literal one.
+    reached although they are not public; `instead_of_443` is the port where the hosts of tests stand. Without
+    `public_only` any address may, and any name, but never a literal one.
     """
 
     public_only: bool = True

@@ -8,6 +8,7 @@ from dataclasses import replace
 from guard import language
 from guard.classify import Catalogue
 from guard.documents import Mapping, Scalar, Sequence
+from guard.fetch import FetchError, read_url
 from guard.model import (
     CATEGORIES,
     CONFIDENCES,
@@ -108,8 +109,8 @@ class KnowingReader(NodeReader):
         if kind in ("ip-json", "ip-html", "rdns") and node.get("sources") is None:
             self.refuse(node, f"{where}verification: {kind} needs 'sources'")
         for source in sources:
-            if kind in ("ip-json", "ip-html", "web-bot-auth") and not source.startswith("https://"):
-                self.refuse(node, f"{where}verification: '{source}': write an https:// address")
+            if kind in ("ip-json", "ip-html", "web-bot-auth") and (why := _why_never_fetched(source)):
+                self.refuse(node, f"{where}verification: '{source}': {why}; write an https:// address")
             elif kind == "rdns" and not re.fullmatch(r"\.?+[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)++", source):
                 self.refuse(node, f"{where}verification: '{source}': write the end of a host name, like .example.org")
         return Verification(kind, sources) if kind else None
@@ -158,8 +159,8 @@ class KnowingReader(NodeReader):
         for item in [] if none else self.texts(nodes, where):
             if item.text == "known":
                 directories.append("known")
-            elif not re.fullmatch(r"https://[A-Za-z0-9.-]++(?:/[!-~]*+)?+", item.text):
-                self.refuse(item, f"{where}'{item.text}': write 'known', or an https:// address without port or user")
+            elif why := _why_never_fetched(item.text):
+                self.refuse(item, f"{where}'{item.text}': {why}; write 'known', or an address like https://HOST")
             else:
                 directories.append(item.text.rstrip("/") if item.text.count("/") == 3 else item.text)
         said_validity = node.get("max_validity")
@@ -174,3 +175,12 @@ class KnowingReader(NodeReader):
             plain_http=self.flag(node, "plain_http", where),
             max_validity_s=validity,
         )
+
+
+def _why_never_fetched(url: str) -> str:
+    """Why nobody would ever be asked at this address; "" when one might be."""
+    try:
+        read_url(url)
+    except FetchError as error:
+        return error.reason
+    return ""

@@ -445,8 +445,8 @@ class Policy:
     ) -> Evidence:
         """The facts of one reading, in the words that conditions compare.
 
-        `keys` are thumbprints of keys that it has proved to hold. `rights` are those of the work it is of (None = nobody's in particular), `kind` what it carries of it ("" =
-        what its route class does).
+        `rights` are those of the work it is of (None = nobody's in particular), `kind` what it carries of it ("" =
+        what its route class does); `keys` are thumbprints of keys that it has proved to hold.
         """
         patterns = self.rule_patterns
         route = (self.route_class(reading),)

@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 from guard.fetch import PUBLIC, FetchError, Reach, fetch, read_url
 from guard.memo import Memo
-from guard.model import Agent
 from guard.names import Names
 from guard.networks import NO_LABELS, NOTHING_KNOWN, Knowledge, Network, PrefixTable
 from guard.published import (
@@ -70,18 +69,6 @@ class ListState(NamedTuple):
     origin: str = ""
     failures: int = 0
     due_s: float = 0.0
-
-
-def sources_of(agents: Iterable[Agent]) -> dict[str, str]:
-    """The lists that these agents can be checked by: URL to kind."""
-    found = (verification for agent in agents for verification in agent.verification)
-    return {url: one.kind for one in found if one.kind in KINDS for url in one.sources}
-
-
-def suffixes_of(agents: Iterable[Agent]) -> frozenset[str]:
-    """The ends of the names that these agents' addresses have."""
-    found = (verification for agent in agents for verification in agent.verification)
-    return frozenset(suffix for one in found if one.kind == "rdns" for suffix in one.sources)
 
 
 class _Source:
@@ -151,7 +138,7 @@ class Resolver:
         self._every_s, self._first_s, self._poll_s, self._elect_s = every_s, first_s, poll_s, elect_s
         self._fetch_s = fetch_s
         self._names = (
-            Names(nameservers, suffixes=suffixes, clock=clock, changed=self._tell, deadline_s=dns_deadline_s)
+            Names(nameservers, suffixes=suffixes, clock=clock, changed=self._named, deadline_s=dns_deadline_s)
             if dns
             else None
         )
@@ -160,6 +147,7 @@ class Resolver:
         self._of_lists: dict[frozenset[str], Knowledge] = {NO_LABELS: NOTHING_KNOWN}
         self._fresh: frozenset[str] = NO_LABELS
         self._heeding: list[Callable[[], None]] = []
+        self._heeding_names: list[Callable[[], None]] = []
         self._tasks: list[Task[None]] = []
         self._lock: int | None = None
         self._shelf_said = ""
@@ -198,9 +186,12 @@ class Resolver:
             )
         return found
 
-    def heed(self, changed: Callable[[], None]) -> None:
-        """From now on call `changed`, in the event loop that `open` ran in, whenever something is different."""
+    def heed(self, changed: Callable[[], None], *, names: bool = True) -> None:
+        """From now on call `changed`, in the event loop that `open` ran in, whenever something is different; without
+        `names`, only when lists are: what the DNS says of an address shows in what `known` answers for it."""
         self._heeding.append(changed)
+        if names:
+            self._heeding_names.append(changed)
 
     def _summary(self, lists: frozenset[str], host: str, state: str) -> Knowledge:
         key = (lists, host, state)
@@ -345,8 +336,14 @@ class Resolver:
         return True
 
     def _tell(self) -> None:
+        self._say(self._heeding)
+
+    def _named(self) -> None:
+        self._say(self._heeding_names)
+
+    def _say(self, heeding: Iterable[Callable[[], None]]) -> None:
         self.generation += 1
-        for changed in tuple(self._heeding):
+        for changed in tuple(heeding):
             try:
                 changed()
             except Exception:  # noqa: BLE001 - who listens badly must not make the others deaf

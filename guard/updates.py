@@ -100,10 +100,9 @@ def _read_robots_json(text: str, file: str) -> tuple[Agent, ...]:
 
 
 def _as_agent(name: str, said: dict[str, object]) -> Agent:
-    told = f" {_plain(said.get('function'))} {_plain(said.get('description'))}".lower()
-    function = re.sub(r"[^a-z-]++", " ", told)  # "research" is no search
+    function = f"{_plain(said.get('function'))} {_plain(said.get('description'))}".lower()
     category, purposes = next(
-        ((kind, what) for words, kind, what in _FUNCTIONS if any(f" {word}" in function for word in words)),
+        ((kind, what) for words, kind, what in _FUNCTIONS if _begins(words, function)),
         ("ai-other", ("ai-use",)),
     )
     respect = _plain(said.get("respect", "")).lower()
@@ -121,6 +120,11 @@ def _as_agent(name: str, said: dict[str, object]) -> Agent:
         respects_robots=obeys,
         confidence="low",
     )
+
+
+def _begins(words: Iterable[str], text: str) -> bool:
+    """Does a word of `text` begin with one of `words`? There is no search in research."""
+    return any(re.search(rf"(?<![a-z]){word}", text) for word in words)
 
 
 def propose(known: Catalogue, listed: Iterable[Agent], own: Collection[str] = ()) -> Proposal:

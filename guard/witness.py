@@ -8,45 +8,53 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakMethod
 
-from guard.directories import Directories
 from guard.engine import Guard
 from guard.fetch import PUBLIC, Reach
 from guard.load import catalogue_of
 from guard.model import Agent, Signed, Verifying
 from guard.policy import Policy
-from guard.resolve import Resolver, sources_of, suffixes_of
-from guard.webbotauth import ABSENT, Key, Proof, Replays, Settings, verify
+from guard.verify import LIST_KINDS, suffixes_of
+
+if TYPE_CHECKING:
+    from guard.directories import Directories
+    from guard.webbotauth import Key, Proof, Settings
+
+
+class Words(NamedTuple):
+    """What a witness is to know. `sources` are the addresses of published lists with their kind, ip-json or ip-html;
+    `directory` is where fetched lists are kept; `directories` are those of keys beside the policy's own; `suffixes` the
+    ends of host names that operators publish."""
+
+    verifying: Verifying
+    sources: tuple[tuple[str, str], ...] = ()
+    directory: Path | None = None
+    directories: tuple[str, ...] = ()
+    suffixes: frozenset[str] = frozenset()
 
 
 class Witness:
-    """Knows by what `verifying` of a policy allows; `directory` is where fetched lists are kept.
-
-    Two guards of a process with the same words share one. `reach` says where may be connected to.
+    """Knows what `words` allow. Two guards of a process with the same words share one. `reach` says where may be
+    connected to.
     """
 
-    def __init__(
-        self,
-        verifying: Verifying,
-        sources: dict[str, str],
-        directory: Path | None,
-        *,
-        directories: tuple[str, ...] = (),
-        suffixes: frozenset[str] = frozenset(),
-        reach: Reach = PUBLIC,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        """`sources` are the addresses of published lists with their kind, ip-json or ip-html; `directories` those of
-        keys beside the policy's own; `suffixes` the ends of host names that operators publish."""
-        self.words = (verifying, sources, directory, directories, suffixes)
+    def __init__(self, words: Words, *, reach: Reach = PUBLIC, clock: Callable[[], float] = time.time) -> None:
+        """Raises FetchError for a source that could never be fetched, ValueError for a directory that is none."""
+        # A fifth of a second, for policies that ask for it.
+        from guard.directories import Directories
+        from guard.resolve import Resolver
+        from guard.webbotauth import Replays, Settings
+
+        self.words = words
+        verifying = words.verifying
         self.resolver = Resolver(
-            sources if verifying.lists != "off" else {},
-            directory=directory if verifying.lists == "fetch" else None,
+            dict(words.sources),
+            directory=words.directory,
             reach=reach,
             nameservers=verifying.nameservers,
-            suffixes=suffixes,
-            lists=verifying.lists != "off",
+            suffixes=words.suffixes,
             dns=verifying.dns,
             clock=clock,
         )
@@ -60,7 +68,7 @@ class Witness:
         signatures = verifying.signatures
         if signatures is not None:
             self._settings = Settings(
-                directories=(*(one for one in signatures.directories if one != "known"), *directories),
+                directories=(*(one for one in signatures.directories if one != "known"), *words.directories),
                 discover=signatures.discover,
                 require_path=signatures.require_path,
                 legacy=signatures.legacy,
@@ -69,10 +77,12 @@ class Witness:
             )
             self._directories = Directories(self._settings, reach=reach, clock=clock)
             self._directories.heed(self._tell)
-        self.resolver.heed(self._tell)
+        self.resolver.heed(self._tell, names=False)
 
     def prove(self, signed: Signed, client: bytes, now_s: float) -> Proof:
         """What the signatures of a request prove."""
+        from guard.webbotauth import ABSENT, verify
+
         settings, directories = self._settings, self._directories
         if settings is None or directories is None:
             return ABSENT
@@ -127,37 +137,37 @@ def state_folder(policy: Policy) -> Path | None:
         return None
 
 
-def call_witness(policy: Policy, before: Witness | None = None, *, reach: Reach = PUBLIC) -> Witness | None:
-    """Who knows what the policy wants to be known, None when it wants nothing. `before` goes on if it is the same."""
+def words_of(policy: Policy) -> Words | None:
+    """What the policy wants to be known; None when that is nothing."""
     verifying = policy.verifying
     if verifying.lists == "off" and not verifying.dns and verifying.signatures is None:
         return None
     agents = catalogue_of(policy).agents
     known = verifying.signatures is not None and "known" in verifying.signatures.directories
-    witness = Witness(
+    return Words(
         verifying,
-        sources_of(agents) if verifying.lists != "off" else {},
+        _sources(agents, LIST_KINDS) if verifying.lists != "off" else (),
         state_folder(policy) if verifying.lists == "fetch" else None,
-        directories=_directories_of(agents) if known else (),
-        suffixes=suffixes_of(agents) if verifying.dns else frozenset(),
-        reach=reach,
+        tuple(source for source, _ in _sources(agents, ("web-bot-auth",))) if known else (),
+        frozenset(suffix for agent in agents for suffix in suffixes_of(agent)) if verifying.dns else frozenset(),
     )
-    return before if before is not None and before.words == witness.words else witness
 
 
-def _directories_of(agents: Iterable[Agent]) -> tuple[str, ...]:
-    """Where the catalogue says that agents have their keys."""
-    checks = [check for agent in agents for check in agent.verification if check.kind == "web-bot-auth"]
-    return tuple(dict.fromkeys(source for check in checks for source in check.sources))
+def _sources(agents: Iterable[Agent], kinds: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Where agents can be checked in these ways, with the way."""
+    checks = [check for agent in agents for check in agent.verification if check.kind in kinds]
+    return tuple({source: check.kind for check in checks for source in check.sources}.items())
 
 
 def give_witness(guard: Guard, before: Guard | None = None, *, reach: Reach = PUBLIC) -> Guard:
-    """The guard, with a witness for its policy where it has none; that of the guard `before` it goes on if it can."""
+    """The guard, with a witness for its policy where it has none: that of the guard `before` it goes on when the words
+    are the same."""
     if guard.witness is None:
         held = before.witness if before is not None else None
-        witness = call_witness(guard.policy, held if isinstance(held, Witness) else None, reach=reach)
-        if witness is not None:
-            guard.take(witness)
-        if held is not witness:
+        words = words_of(guard.policy)
+        if words is not None:
+            same = isinstance(held, Witness) and held.words == words
+            guard.take(held if held is not None and same else Witness(words, reach=reach))
+        if held is not guard.witness:
             guard.former = held
     return guard

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from guard.fetch import FetchError
-from guard.load import shipped_catalogue
-from guard.model import Agent, Verification
+from guard.load import read_policy
 from guard.networks import NOTHING_KNOWN, Knowledge
 from guard.published import KEPT_S, Kept, Shelf
-from guard.resolve import Resolver, sources_of, suffixes_of
+from guard.resolve import Resolver
+from guard.witness import Words, words_of
 from tests.publisher import (
     DOCUMENTATION,
     HANGING,
@@ -158,7 +158,7 @@ async def test_the_last_good_list_survives_a_publisher_that_is(
     assert one.generation == generation
     assert one.states()[url].error
     assert Shelf(tmp_path, DOCUMENTATION).read(url) == good
-    (record,) = caplog.records
+    (record,) = [record for record in caplog.records if record.name == "guard.identity"]
     assert url in record.getMessage()
     again = resolver(publisher, tmp_path)
     await again.open()
@@ -318,7 +318,7 @@ async def test_a_directory_that_cannot_be_written_stops_nothing(
 
 
 def test_what_came_with_the_package_is_known_before_anything_is_opened() -> None:
-    one = Resolver(sources_of(shipped_catalogue().agents), directory=None, dns=False)
+    one = Resolver(dict(shipped_words().sources), directory=None, dns=False)
     gptbot = "https://openai.com/gptbot.json"
     assert one.known("132.196.86.1").lists == {gptbot}
     assert one.states()[gptbot].origin == "shipped"
@@ -346,16 +346,18 @@ def test_a_source_that_could_never_be_fetched_is_told_at_once(url: str, kind: st
         Resolver({url: kind}, directory=None)
 
 
+def shipped_words() -> Words:
+    text = "{version: 1, site: {name: x}, default: allow, verification: {lists: shipped, dns: true}}"
+    words = words_of(read_policy(text))
+    assert words is not None
+    return words
+
+
 def test_the_catalogues_sources_are_all_usable() -> None:
-    sources = sources_of(shipped_catalogue().agents)
-    assert len(sources) > 15
-    assert ".googlebot.com" in suffixes_of(shipped_catalogue().agents)
-    Resolver(sources, directory=None, suffixes=suffixes_of(shipped_catalogue().agents))
-    agent = Agent(
-        "x", "x", "x", "x", "search", (), verification=(Verification("none"), Verification("rdns", (".x.example",)))
-    )
-    assert sources_of([agent]) == {}
-    assert suffixes_of([agent]) == {".x.example"}
+    words = shipped_words()
+    assert len(words.sources) > 15
+    assert ".googlebot.com" in words.suffixes
+    Resolver(dict(words.sources), directory=None, suffixes=words.suffixes)
 
 
 # -- in time
@@ -422,6 +424,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from guard.fetch import Reach
 from guard.resolve import Resolver
+from guard.witness import Words, words_of
+from guard.load import read_policy
 
 url, port, ca, directory = sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
 

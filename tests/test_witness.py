@@ -18,11 +18,10 @@ from guard.load import catalogue_of, read_policy
 from guard.model import Record, Request, Verifying
 from guard.protocols import Change
 from guard.registers.sqlite import SqliteRegister
-from guard.resolve import sources_of
 from guard.rights import Choice, Work
 from guard.verify import DIRECTORY_PATH, suffixes_of
 from guard.watch import succeed
-from guard.witness import Witness, call_witness, give_witness
+from guard.witness import Witness, Words, give_witness, words_of
 
 from .publisher import (
     EMPTY,
@@ -125,17 +124,16 @@ async def site(
     publisher: Publisher, names: NameServer, tmp_path: Path, checks: str = LISTED, policy: str = POLICY, **more: Any
 ) -> AsyncIterator[Site]:
     clock = Clock()
-    text = policy.format(checks=checks.format(url=publisher.url("/bots.json")), host=HOST, directory=DIRECTORY_PATH)
+    text = policy.format(checks=checks.format(url=f"https://{HOST}/bots.json"), host=HOST, directory=DIRECTORY_PATH)
     read = read_policy(text)
-    verifying = replace(read.verifying, lists="fetch", nameservers=(names.address,))
-    witness = Witness(
-        verifying,
-        sources_of(catalogue_of(read).agents[-2:]),
+    robot = catalogue_of(read).by_name["radiobot"]
+    words = Words(
+        replace(read.verifying, nameservers=(names.address,)),
+        tuple((source, "ip-json") for check in robot.verification for source in check.sources if check.kind != "rdns"),
         tmp_path / "lists",
-        suffixes=suffixes_of(catalogue_of(read).by_name["radiobot"]),
-        reach=publisher.reach(),
-        clock=clock,
+        suffixes=frozenset(suffixes_of(robot)),
     )
+    witness = Witness(words, reach=publisher.reach(), clock=clock)
     guard = Guard(read, clock=clock, **more)
     guard.take(witness)
     await guard.open()
@@ -228,11 +226,11 @@ async def test_a_name_that_changes_its_address_between_two_looks_is_looked_up_on
 
     publisher.answers["/bots.json"] = listed("198.51.100.0/24")
     read = read_policy(
-        POLICY.format(checks=LISTED.format(url=publisher.url("/bots.json")), host=HOST, directory=DIRECTORY_PATH)
+        POLICY.format(checks=LISTED.format(url=f"https://{HOST}/bots.json"), host=HOST, directory=DIRECTORY_PATH)
     )
-    sources = {publisher.url("/bots.json"): "ip-json"}
+    sources = ((f"https://{HOST}/bots.json", "ip-json"),)
     reach = publisher.reach(addresses=rebinding, allowed=())
-    witness = Witness(Verifying(lists="fetch"), sources, tmp_path, reach=reach)
+    witness = Witness(Words(Verifying(lists="fetch"), sources, tmp_path), reach=reach)
     guard = Guard(read)
     guard.take(witness)
     await guard.open()
@@ -521,7 +519,7 @@ async def test_a_witness_goes_on_when_a_policy_says_the_same_and_ends_when_it_do
 
 
 def test_a_policy_that_wants_nothing_known_has_no_witness() -> None:
-    assert call_witness(read_policy("{version: 1, site: {name: x}, default: allow}")) is None
+    assert words_of(read_policy("{version: 1, site: {name: x}, default: allow}")) is None
     assert give_witness(Guard(read_policy("{version: 1, site: {name: x}, default: allow}"))).witness is None
 
 

@@ -22,7 +22,7 @@ BIG_BYTES = 5_000_000
 
 NOTES = {
     "agents": (
-        "crawler-user-agents and isbot know robots, not what they are for: their first columns count what they can tell "
+        "crawler-user-agents and isbot know robots, not what they are for: their first columns count what they tell "
         "(a tag, or nothing). device_detector is timed on a few hundred, for it takes milliseconds.",
         "The labels come from public lists, ours among what was read: their own examples flatter everybody.",
     ),
