@@ -112,6 +112,8 @@ class Directories:
         self._recent: deque[float] = deque()
         self._by_client: Memo[str, deque[float]] = Memo(_CLIENTS)
         self._changed: list[Callable[[], None]] = []
+        self._opening = False
+        self._fallen: list[tuple[str, str]] = []
 
     def __len__(self) -> int:
         return len(self._known)
@@ -127,6 +129,23 @@ class Directories:
         now_s = self._clock()
         for url in self._settings.urls:
             self._want(url, self._known.get(url), now_s, "")
+        if self._tasks:
+            self._opening = True
+            first = asyncio.create_task(self._first_look(tuple(self._tasks)))
+            self._tasks.add(first)
+            first.add_done_callback(self._tasks.discard)
+
+    async def _first_look(self, tasks: tuple[Task[None], ...]) -> None:
+        """Say once who of the listed could not be reached: where the way out is closed, that is everybody."""
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            self._opening = False
+        fallen, self._fallen = self._fallen, []
+        if fallen:
+            url, why = fallen[0]
+            more = f" ({len(fallen) - 1} more of {len(tasks)} neither)" if len(fallen) > 1 else ""
+            _log.warning("keys of %.200s: not there: %.200s%s; asked again later", url, why, more)
 
     async def close(self) -> None:
         """End what is under way. What is remembered stays."""
@@ -241,7 +260,9 @@ class Directories:
         held.failures += 1
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(held.failures - 1, 10))
         held.pause_until_s = self._clock() + pause_s
-        if held.failures == 1:
+        if self._opening:
+            self._fallen.append((url, why))
+        elif held.failures == 1:
             _log.warning("keys of %.200s: %.200s; what it said last goes on", url, why)
 
     def _rose(self, held: _Directory, keys: dict[str, Key]) -> None:

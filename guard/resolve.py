@@ -47,6 +47,7 @@ _AT_ONCE = 4
 _FIRST_PAUSE_S = 60.0
 _LONGEST_PAUSE_S = 6 * 3600.0
 _SWEEP_S = 30.0
+_TOLD_EVERY_S = 600.0
 _AHEAD_S = 86_400.0  # so far in the future a list may have been fetched, for clocks differ
 _MAX_SUMMARIES = 4096
 _STALE = "it was not fetched for 30 days, and verifies nobody until it is"
@@ -147,6 +148,8 @@ class Resolver:
         self._of_lists: dict[frozenset[str], Knowledge] = {NO_LABELS: NOTHING_KNOWN}
         self._fresh: frozenset[str] = NO_LABELS
         self._heeding: list[Callable[[], None]] = []
+        self._fallen: list[tuple[str, str]] = []
+        self._told_s = -inf
         self._heeding_names: list[Callable[[], None]] = []
         self._tasks: list[Task[None]] = []
         self._lock: int | None = None
@@ -420,7 +423,9 @@ class Resolver:
             async with gate:
                 return await self._fetch_one(source, source.url in accept)
 
+        self._fallen = []
         found = await asyncio.gather(*(one(source) for source in sources))
+        self._tell_of_fallen(len(sources))
         if await self._take({source.url: kept for source, kept in zip(sources, found, strict=True) if kept}):
             self._tell()
 
@@ -431,7 +436,7 @@ class Resolver:
             answer = await fetch(source.url, max_bytes=MAX_LIST_BYTES, deadline_s=self._fetch_s, reach=self._reach)
             kept = await asyncio.to_thread(self._judged, source, answer.body, accepted)
         except FetchError as error:
-            self._failed(source, f"it could not be fetched: {error.reason}", "the last good list goes on")
+            self._failed(source, f"it could not be fetched: {error.reason}", "the last good list goes on", away=True)
             return None
         except PublishedError as error:
             grew = isinstance(error, GrowthError)
@@ -462,12 +467,30 @@ class Resolver:
             judge_growth(source.kept.networks, published.networks)
         return Kept(published.networks, self._clock(), published.created_s)
 
-    def _failed(self, source: _Source, why: str, advice: str) -> None:
+    def _failed(self, source: _Source, why: str, advice: str, *, away: bool = False) -> None:
         source.failures += 1
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(source.failures - 1, 20))
         source.due_s = self._clock() + self._jittered(pause_s)
-        self._warn(source, f"{why}; {advice}")
+        text = f"{why}; {advice}"
+        if not away:
+            self._warn(source, text)
+        elif source.said != text:
+            source.said = text
+            self._fallen.append((source.url, text))
         source.error = why
+
+    def _tell_of_fallen(self, asked: int) -> None:
+        """Say who could not be reached, now and then: where the way out is closed, that is everybody."""
+        fallen, self._fallen = self._fallen, []
+        if not fallen:
+            return
+        (url, text), others = fallen[0], len(fallen) - 1
+        more = f" ({others} more of {asked} could not be fetched either)" if others else ""
+        now_s = self._clock()
+        level = logging.WARNING if now_s >= self._told_s + _TOLD_EVERY_S else logging.INFO
+        if level == logging.WARNING:
+            self._told_s = now_s
+        _log.log(level, "published list %s: %s%s", url, text, more)
 
     def _warn(self, source: _Source, text: str) -> None:
         """Say what is wrong with a source, once for each reason."""

@@ -68,8 +68,9 @@ def read_list(text: str, file: str) -> tuple[Agent, ...]:
         agents = read_agents(node, file, problems)
         if not problems:
             return tuple(agents)
+    shown = tuple(Problem(said.file, said.line, _plain(said.message)) for said in problems[:_MAX_PROBLEMS])
     raise CatalogueError(
-        tuple(problems) or (Problem(file, 1, "neither a robots.json nor a catalogue file (operator:, agents:)"),)
+        shown or (Problem(file, 1, "neither a robots.json nor a catalogue file (operator:, agents:)"),)
     )
 
 

@@ -92,7 +92,7 @@ def verify(
     outside = bool(lists) and all(fresh(source) for source in lists)
     if outside and (not suffixes or known.dns in ("denied", "confirmed", "failed")):
         return Checked(Identity.SPOOFED, f"the address is outside {' and '.join(lists)}")
-    if suffixes and not lists and known.dns in ("denied", "confirmed"):
+    if suffixes and known.dns in ("denied", "confirmed"):
         return Checked(Identity.SPOOFED, f"the address has no host name under {' or '.join(suffixes)}")
     if suffixes and known.dns in ("unasked", "pending"):
         return Checked(Identity.UNVERIFIED, "its host name is not known yet")

@@ -199,7 +199,7 @@ def test_the_networks_of_one_agent_say_nothing_of_another() -> None:
 
 
 def test_networks_that_are_none_are_refused() -> None:
-    with pytest.raises(ValueError, match="host bits|does not appear"):
+    with pytest.raises(ValueError, match="host bits"):
         read_published({"AcmeBot": ("198.51.100.1/24",)})
 
 

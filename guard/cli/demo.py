@@ -163,7 +163,8 @@ def guard_with_choices(stage: Stage, platform_port: int) -> Iterator[subprocess.
 
     command = [sys.executable, "-m", "guard", "serve", "--upstream", f"http://127.0.0.1:{platform_port}"]
     command += ["--policy", str(stage.policy), "--listen", f"127.0.0.1:{stage.port}", "--workers", str(WORKERS)]
-    command += ["--api", f"127.0.0.1:{stage.api_port}", "--api-tokens", str(stage.tokens), "--log", "none"]
+    command += ["--api", f"127.0.0.1:{stage.api_port}", "--api-tokens", str(stage.tokens)]
+    command += ["--log", "none", "--no-lookups"]
     with _running(command, dict(os.environ), stderr=subprocess.PIPE) as process:
         _await_port(process, "127.0.0.1", stage.port, "the guard")
         _await_port(process, "127.0.0.1", stage.api_port, "the rights API")
@@ -234,7 +235,7 @@ def _guard(platform_port: int, listen: str) -> Iterator[tuple[subprocess.Popen[s
     port = int(asked) or free_port()
     command = [sys.executable, "-m", "guard", "serve", "--upstream", f"http://127.0.0.1:{platform_port}"]
     command += ["--policy", str(find_policy(POLICY)), "--listen", f"{host}:{port}", "--store", "embedded"]
-    command += ["--trusted-proxies", "127.0.0.1/32", "--log", "all"]
+    command += ["--trusted-proxies", "127.0.0.1/32", "--log", "all", "--no-lookups"]  # its visitors are actors
     with _running(command, dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         _await_port(process, host, port, "the guard")
         yield process, host, port

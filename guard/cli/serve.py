@@ -25,6 +25,7 @@ from guard.engine import Guard
 from guard.errors import CatalogueError, GuardError, PolicyError, Problem, StoreError
 from guard.ledger.versions import Versions
 from guard.load import catalogue_of, shipped_catalogue
+from guard.model import Verifying
 from guard.policy import Policy
 from guard.protocols import Recorder
 from guard.proxy.handover import Version
@@ -83,6 +84,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="hops whose X-Forwarded-For is believed; takes the place of the policy's list",
     )
     add(
+        "--no-lookups",
+        action="store_true",
+        help="ask nobody outside: no published lists, host names or keys, whatever the policy's 'verification' says",
+    )
+    add(
         "--log", choices=("refusals", "all", "none"), default="refusals", help="decisions on stdout, one JSON line each"
     )
     add("--drain", type=float, default=120.0, metavar="S", help="seconds for running answers at SIGTERM (default: 120)")
@@ -97,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="guard: %(message)s")
     names = arguments.policy or ["observe"]
     try:
-        file = _read(names, arguments.trusted_proxies)
+        file = _read(names, arguments.trusted_proxies, not arguments.no_lookups)
         if file is None:
             sys.stderr.write("guard: refused to start on an invalid policy\n")
             return EX_CONFIG
@@ -161,10 +167,14 @@ def run(arguments: argparse.Namespace) -> int:
         return supervisor.serve()
 
 
-def _read(names: list[str], networks: str | None) -> PolicyFile | None:
+def _read(names: list[str], networks: str | None, lookups: bool) -> PolicyFile | None:
     """The policies as one, or None after every problem was printed. Raises ValueError on `networks`."""
+
+    def adapt(read: Policy) -> Policy:
+        return trusting(read if lookups else without_lookups(read), networks)
+
     try:
-        return PolicyFile.load([find_policy(name) for name in names], adapt=lambda read: trusting(read, networks))
+        return PolicyFile.load([find_policy(name) for name in names], adapt=adapt)
     except (PolicyError, CatalogueError) as error:
         print_problems(error.problems, as_json=False)
     except OSError as error:
@@ -277,6 +287,11 @@ def secret_of(policy: Policy) -> bytes:
     """The key under which the store hides clients: GUARD_SECRET, else one made from the site's name."""
     chosen = os.environ.get("GUARD_SECRET", "")
     return hashlib.sha256((chosen or f"noai-guard:{policy.site.name}").encode()).digest()
+
+
+def without_lookups(policy: Policy) -> Policy:
+    """The policy with nobody to ask, for every host."""
+    return replace(policy, verifying=Verifying(), scopes=tuple(without_lookups(scope) for scope in policy.scopes))
 
 
 def trusting(policy: Policy, networks: str | None) -> Policy:
