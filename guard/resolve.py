@@ -487,7 +487,7 @@ class Resolver:
         (url, text), others = fallen[0], len(fallen) - 1
         more = f" ({others} more of {asked} could not be fetched either)" if others else ""
         now_s = self._clock()
-        level = logging.WARNING if now_s >= self._told_s + _TOLD_EVERY_S else logging.INFO
+        level = logging.WARNING if now_s >= self._told_s + _TOLD_EVERY_S else logging.DEBUG
         if level == logging.WARNING:
             self._told_s = now_s
         _log.log(level, "published list %s: %s%s", url, text, more)
