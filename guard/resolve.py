@@ -248,6 +248,10 @@ class Resolver:
         await self._look()
         await self._fetch_all(list(self._sources.values()), accept)
 
+    async def look(self) -> None:
+        """Take what lies on the shelf, once, and fetch nothing."""
+        await self._look()
+
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakMethod
@@ -40,15 +41,24 @@ class Witness:
     connected to.
     """
 
-    def __init__(self, words: Words, *, reach: Reach = PUBLIC, clock: Callable[[], float] = time.time) -> None:
-        """Raises FetchError for a source that could never be fetched, ValueError for a directory that is none."""
+    def __init__(
+        self,
+        words: Words,
+        *,
+        reach: Reach = PUBLIC,
+        clock: Callable[[], float] = time.time,
+        still: bool = False,
+    ) -> None:
+        """`still`: it asks nobody, and knows what was fetched by others. Raises FetchError for a source that could
+        never be fetched, ValueError for a directory that is none."""
         # A fifth of a second, for policies that ask for it.
         from guard.directories import Directories
         from guard.resolve import Resolver
         from guard.webbotauth import Replays, Settings
 
         self.words = words
-        verifying = words.verifying
+        self.still = still
+        verifying = replace(words.verifying, dns=False, signatures=None) if still else words.verifying
         self.resolver = Resolver(
             dict(words.sources),
             directory=words.directory,
@@ -104,6 +114,9 @@ class Witness:
                 changed()
 
     async def open(self) -> None:
+        if self.still:
+            await self.resolver.look()
+            return
         await self.resolver.open()
         if self._directories is not None:
             await self._directories.open()

@@ -21,9 +21,10 @@ from guard.documents import Mapping, read_document
 from guard.errors import CatalogueError, Problem
 from guard.fetch import FetchError, fetch
 from guard.knowing import KnowingReader
-from guard.load import catalogue_of, shipped_catalogue
+from guard.load import catalogue_of, read_policy, shipped_catalogue
 from guard.model import CATEGORIES, Agent
 from guard.nodes import guess
+from guard.policy import Policy
 from guard.updates import MAX_LIST_BYTES, Proposal, propose, read_list, write_fragment
 
 FETCH_S = 20.0
@@ -65,6 +66,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     one.add_argument("ua", nargs="?", metavar="UA", help="the User-Agent")
     one.add_argument("--jsonl", metavar="FILE", help="read {\"ua\": …} lines from FILE ('-': stdin)")
     add("stats", "count agents by category, confidence, and how they can be checked")
+    one = add("lists", "show the lists of networks by which a policy checks names, and fetch them", _LISTS_EPILOG)
+    one.add_argument("--fetch", action="store_true", help="fetch every list now, whoever else does")
+    one.add_argument(
+        "--accept",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="with --fetch: take this list although it has grown or shrunk too much; may be repeated",
+    )
     one = add("update", "hold a list of agents against the catalogue, and take in what is new", _UPDATE_EPILOG)
     one.add_argument("source", metavar="FILE|URL", help="robots.json of ai.robots.txt, or a catalogue file")
     one.add_argument("--into", metavar="FILE", default="agents.local.yaml", help="default: agents.local.yaml")
@@ -79,6 +89,16 @@ examples:
   guard agents match "$UA" --json
   guard agents match --jsonl agents.jsonl > named.jsonl"""
 
+_LISTS_EPILOG = """\
+Without --policy, the lists that ship. A list is fresh for 30 days after it was fetched; then it verifies nobody and
+accuses nobody. One that covers more than four times, or less than a quarter, of the addresses it did is not taken
+until a person has looked at it and says --accept.
+
+examples:
+  guard agents lists --policy policy.yaml
+  guard agents lists --policy policy.yaml --fetch
+  guard agents lists --policy policy.yaml --fetch --accept https://openai.com/gptbot.json"""
+
 _UPDATE_EPILOG = """\
 The difference is shown first; nothing is written without --apply. What is written is a file for `include:` of a policy:
 new names at low confidence, never another word for an agent that is known. A file that is there keeps what it says.
@@ -90,11 +110,14 @@ examples:
 
 def run(arguments: argparse.Namespace) -> int:
     catalogue = shipped_catalogue()
+    policy: Policy | None = None
     if arguments.policy is not None:
         policy = read_or_complain(arguments.policy, as_json=arguments.json)
         if policy is None:
             return 1
         catalogue = catalogue_of(policy)
+    if arguments.what == "lists":
+        return _lists(policy, arguments)
     if arguments.what == "list":
         return _list(catalogue, arguments)
     if arguments.what == "show":
@@ -299,6 +322,52 @@ def _match_lines(catalogue: Catalogue, name: str) -> int:
     if bad > 10:
         sys.stderr.write(f"guard agents match: {name}: {bad} lines could not be read\n")
     return 1 if bad else 0
+
+
+# -- published networks --------------------------------------------------------------------------------------
+
+
+def _lists(policy: Policy | None, arguments: argparse.Namespace) -> int:
+    from guard.witness import Witness, Words, words_of
+
+    if policy is None:
+        policy = read_policy("{version: 1, site: {name: shipped}, default: allow, verification: {lists: shipped}}")
+    words = words_of(policy)
+    if words is None or not words.sources:
+        message = "this policy checks nobody by lists: say `verification: {lists: fetch}` in it"
+        return wrong_usage("agents lists", message, as_json=arguments.json)
+    if arguments.fetch and words.directory is None:
+        message = "--fetch: fetched lists need `verification: {lists: fetch}` in the policy, and a folder to be kept in"
+        return wrong_usage("agents lists", message, as_json=arguments.json)
+    unknown = [url for url in arguments.accept if url not in dict(words.sources)]
+    if unknown:
+        near = guess(unknown[0], [url for url, _ in words.sources])
+        return wrong_usage("agents lists", f"--accept: no list at '{unknown[0]}'{near}", as_json=arguments.json)
+
+    async def states(words: Words) -> dict[str, Any]:
+        resolver = Witness(words, still=True).resolver
+        await resolver.look()
+        if arguments.fetch:
+            await resolver.refresh(arguments.accept)
+        return resolver.states()
+
+    found = asyncio.run(states(words))
+    failed = arguments.fetch and any(state.error for state in found.values())
+    if arguments.json:
+        rows = [{"source": url, **state._asdict()} for url, state in sorted(found.items())]
+        for row in rows:
+            row["due_s"] = None
+        print_json({"ok": not failed, "directory": str(words.directory or ""), "lists": rows})
+        return 1 if failed else 0
+    for url, state in sorted(found.items()):
+        day = time.strftime("%Y-%m-%d", time.gmtime(state.fetched_s)) if state.fetched_s else ""
+        sys.stdout.write(f"{state.state:7}{state.networks or '':>6}  {day:10} {state.origin:8} {url}\n")
+        if state.error:
+            sys.stdout.write(f"{'':13}  {printable(state.error)}\n")
+    fresh = sum(state.state == "fresh" for state in found.values())
+    kept = f"; kept in {words.directory}" if words.directory else ""
+    sys.stdout.write(f"{counted(len(found), 'list')}, {fresh} fresh{kept}\n")
+    return 1 if failed else 0
 
 
 # -- updating ----------------------------------------------------------------------------------------------

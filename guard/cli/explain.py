@@ -19,6 +19,7 @@ from guard.identify import read_address
 from guard.model import Browser, Decision, Limit, Request
 from guard.policy import Policy, Step
 from guard.rights import strictest_words, write_choice
+from guard.witness import Witness, words_of
 
 ANSWER_S = 2.0
 """So long a register over a network is waited for."""
@@ -58,7 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         return wrong_usage("explain", str(error), as_json=arguments.json)
     now_s = time.time() if at_s is None else at_s
-    guard = Guard(policy, clock=lambda: now_s).for_host(arguments.host.encode("utf-8", "replace") or None)
+    whole = Guard(policy, clock=lambda: now_s)
+    guard = whole.for_host(arguments.host.encode("utf-8", "replace") or None)
+    words = words_of(policy)
+    if words is not None:
+        whole.take(Witness(words, clock=lambda: now_s, still=True))
     explained = asyncio.run(_explain_in_time(guard, request, everything=arguments.json or arguments.all))
     explained["policy"]["file"] = arguments.policy
     explained["host"] = {"asked": arguments.host, "named": _is_named(policy, arguments.host)}
@@ -71,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _explain_in_time(guard: Guard, request: Request, *, everything: bool) -> dict[str, Any]:
     """As `explain`, once the register has answered."""
+    if guard.witness is not None:
+        await guard.witness.open()
     async with in_time(guard, lambda: guard.held_for(request)):
         return explain(guard, request, everything=everything)
 
