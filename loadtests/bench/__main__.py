@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadtests.bench import agents, machine, parties, rights, rules, tables, traffic
+from loadtests.bench import agents, identity, machine, parties, rights, rules, tables, traffic
 from loadtests.bench.parties import Party, Place
 from loadtests.bench.processes import BenchError, Server, cores
 from loadtests.bench.wrk import Round, Store, drive, together
@@ -267,11 +267,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 named = agents.measure(run.rounds, run.say, arguments.corpus)
                 bars += agents.bars(named)
                 sections += agents.sections(named)
+                seen = identity.measure(run.say)
+                bars += identity.bars(seen)
+                sections.append(identity.section(seen))
                 data["agents"] = {
                     "found": [one._asdict() for one in named.found],
                     "costs": [one._asdict() for one in named.costs],
                     "growth": named.growth,
                     "table_us": named.table_us,
+                    "identity": [one._replace(scene=one.scene.name)._asdict() for one in seen],
                 }
             run.say("done")
     except BenchError as error:
