@@ -90,7 +90,30 @@ class _Lint:
             *self.open_audio(),
             *self.closed_to_all(),
             *self.wide_networks(),
+            *self.exempt_by_name(),
         ]
+
+    def exempt_by_name(self) -> Iterator[Problem]:
+        """Rules by which the mere name of a player goes past a limit that holds for browsers: anybody can take it."""
+        player = next((agent for agent in self.agents if agent.category == "player"), None)
+        told: set[str] = set()
+        for reading, path in self.places.items() if player is not None else ():
+            verdicts = [
+                decide(self.policy, self.policy.evidence(agent, identity, reading, "GET", ()), self.now_s)
+                for agent, identity in ((BROWSER_AGENT, Identity.UNKNOWN), (player, Identity.UNVERIFIED))
+                if agent is not None
+            ]
+            limited, named = verdicts
+            rule = named.rule
+            if limited.action != "throttle" or named.action != "allow" or rule is None or rule.name in told:
+                continue
+            limit = limited.rule.limit.name if limited.rule is not None and limited.rule.limit is not None else ""
+            told.add(rule.name)
+            yield self._warn(
+                rule,
+                f"{_called(rule)} lets whoever calls itself a player past the limit '{limit}' (at {path}), and anybody "
+                f"can call itself that: put it below the limit's rule, or give it a limit of its own",
+            )
 
     def _warn(self, rule: Rule | Ladder | None, message: str) -> Problem:
         file, line = (rule.file or self.policy.file, rule.line) if rule else (self.policy.file, 0)

@@ -72,6 +72,13 @@ def test_a_list_for_people_has_a_line_for_each(capsys: Out, monkeypatch: pytest.
     assert lines[-1] == f"{len(lines) - 2} agents"
 
 
+def test_a_list_that_is_piped_has_a_whole_line_for_each(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert agents("list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(shipped_catalogue().agents) + 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

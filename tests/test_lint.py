@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from guard.classify import BROWSER_AGENT
 from guard.conditions import Condition, Evidence, Group, Test
 from guard.lint import lint, pattern_covers
-from guard.load import load_policy, read_policy, shipped_catalogue, shipped_policy
+from guard.load import catalogue_of, load_policy, read_policy, shipped_catalogue, shipped_policy
 from guard.model import UNKNOWN_AGENT, UNTOLD_AGENT, Identity, Mode
 from guard.patterns import PathPatterns
 from guard.policy import Policy, RoutePatterns, Rule, Verdict, decide
@@ -448,3 +448,41 @@ def test_the_law_above_is_tried_on_rules_of_each_kind(word: str) -> None:
         return any(word in problem.message for problem in lint(policy, CATALOGUE, NOW))
 
     find(policies(), has, settings=settings(max_examples=300, phases=[Phase.generate]))  # raises when there is none
+
+
+# -- names that exempt ---------------------------------------------------------------------------------------
+
+BY_NAME = """version: 1
+site: {name: x, contact: "mailto:x@x.example"}
+default: allow
+routes: [{class: media, paths: [/media/**]}]
+limits: [{name: everybody, rate: 100/s, burst: 1000}]
+rules:
+%s
+"""
+PLAYERS = "  - {name: players play, when: {purpose: player}, then: allow}"
+LIMITED = "  - {name: a pace, when: {path: /media/**}, then: throttle, limit: everybody}"
+
+
+def exempt(*rules: str) -> list[str]:
+    found = lint(read_policy(BY_NAME % "\n".join(rules)), shipped_catalogue(), 0.0)
+    return [str(problem) for problem in found if "calls itself a player" in problem.message]
+
+
+def test_a_players_name_that_goes_past_a_limit_is_pointed_out() -> None:
+    (said,) = exempt(PLAYERS, LIMITED)
+    assert (
+        "policy:7: warning: rule 'players play' lets whoever calls itself a player past the limit 'everybody'" in said
+    )
+
+
+def test_a_players_name_that_buys_nothing_is_fine() -> None:
+    assert exempt(LIMITED, PLAYERS) == []
+    assert exempt(PLAYERS) == []
+    assert exempt(PLAYERS.replace("allow", "throttle, limit: everybody"), LIMITED) == []
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (Path(__file__).parents[1] / "policies").glob("*.yaml")])
+def test_in_no_policy_that_ships_does_a_players_name_go_past_a_limit(name: str) -> None:
+    policy = load_policy(shipped_policy(name))
+    assert not any("calls itself a player" in one.message for one in lint(policy, catalogue_of(policy), 0.0))

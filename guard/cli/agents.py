@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from guard.updates import MAX_LIST_BYTES, Proposal, propose, read_list, write_fr
 
 FETCH_S = 20.0
 _MAX_LINE_BYTES = 256 * 1024
+_PIPED_COLUMNS = 250  # what is searched by lines must not be folded into several
 _CODES = "\n\nexit codes: 0 done, 1 something could not be read, 2 wrong usage or nobody of that name"
 
 
@@ -172,7 +174,8 @@ def _list(catalogue: Catalogue, arguments: argparse.Namespace) -> int:
                 )
             )
         )
-    console = open_console(highlight=False)
+    read_by_people = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = open_console(highlight=False, **({} if read_by_people else {"width": _PIPED_COLUMNS}))
     console.print(table)
     console.print(counted(len(found), "agent"), style="dim")
     return 0

@@ -53,8 +53,8 @@ _BY_NAME = "{kind: rdns, sources: [.crawl.radio.example]}"
 
 
 class Scene(NamedTuple):
-    """`first` is fetched, then `then` is what the host answers. `names`: by host names instead of a list. `age_s` goes by
-    between. What is to be found inside and outside."""
+    """`first` is fetched, then `then` is what the host answers, `age_s` later. `names`: by host names instead of a list.
+    `inside` and `outside` say what is to be found there."""
 
     name: str
     inside: str
