@@ -32,6 +32,7 @@ _ONE_OF = {
     "runs_on": RUNS_ON,
 }
 _IN_WORDS = ("token", "token/", "robots-only")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FREE = ("operator", "product_token", "robots_token", "docs")
 _NO_AGENT = ("browser", "unknown", *(category for category in CATEGORIES if category.startswith("declared")))
 
@@ -48,7 +49,7 @@ class KnowingReader(NodeReader):
         for key, value in node.entries:
             where = f"catalogue: {key.text}: "
             name = key.text.lower()
-            if name in _NO_AGENT:
+            if name in _NO_AGENT or _CONTROL.search(name):
                 self.refuse(key, f"{where}this is no agent's name")
             elif isinstance(value, Scalar) and value.text == "none":
                 if agents.pop(name, None) is None:
@@ -73,7 +74,7 @@ class KnowingReader(NodeReader):
                 found[word] = self.one_of(said, choices, word, where) or ""
         for word in _FREE:
             if node.get(word) is not None:
-                found[word] = self.text(node, word, where)
+                found[word] = self._line(node, word, where)
         if (said := node.get("purposes")) is not None:
             told = [self.one_of(item, PURPOSES, "purpose", where) for item in self.texts(said, where)]
             found["purposes"] = tuple(purpose for purpose in told if purpose)
@@ -98,6 +99,13 @@ class KnowingReader(NodeReader):
             return replace(known, **found)  # type: ignore[arg-type]
         return Agent(name=key.text, **found)  # type: ignore[arg-type]
 
+    def _line(self, node: Mapping, word: str, where: str) -> str:
+        """Text that may stand on a terminal and in a log."""
+        text = self.text(node, word, where)
+        if _CONTROL.search(text):
+            self.refuse(node.get(word) or node, f"{where}'{word}' must be one line of text")
+        return text
+
     def _check(self, node: Mapping, where: str) -> Verification | None:
         self.keys(node, ("kind", "sources"), f"{where}verification: ")
         said = node.get("kind")
@@ -109,6 +117,9 @@ class KnowingReader(NodeReader):
         if kind in ("ip-json", "ip-html", "rdns") and node.get("sources") is None:
             self.refuse(node, f"{where}verification: {kind} needs 'sources'")
         for source in sources:
+            if _CONTROL.search(source):
+                self.refuse(node, f"{where}verification: a source must be one line of text")
+                continue
             if kind in ("ip-json", "ip-html", "web-bot-auth") and (why := _why_never_fetched(source)):
                 self.refuse(node, f"{where}verification: '{source}': {why}; write an https:// address")
             elif kind == "rdns" and not re.fullmatch(r"\.?+[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)++", source):
@@ -123,7 +134,9 @@ class KnowingReader(NodeReader):
         self.keys(node, language.VERIFICATION.names, where)
         said = node.get("lists")
         lists = (self.one_of(said, LISTS, "word for 'lists'", where) if said else None) or "off"
-        directory = self.text(node, "directory", where)
+        directory = self._line(node, "directory", where)
+        if node.get("directory") is not None and not directory:
+            self.refuse(node.get("directory") or node, f"{where}'directory' is empty")
         if directory and lists != "fetch":
             self.refuse(node.get("directory") or node, f"{where}'directory' is for 'lists: fetch'")
         return Verifying(
@@ -140,7 +153,7 @@ class KnowingReader(NodeReader):
         found = []
         for item in self.texts(node.get("nameservers"), where):
             try:
-                found.append(str(ip_address(item.text)))
+                found.append(str(ip_address("" if "%" in item.text else item.text)))
             except ValueError:
                 self.refuse(item, f"{where}nameservers: '{item.text}' is not an address")
         return found

@@ -472,7 +472,7 @@ def exempt(*rules: str) -> list[str]:
 def test_a_players_name_that_goes_past_a_limit_is_pointed_out() -> None:
     (said,) = exempt(PLAYERS, LIMITED)
     assert (
-        "policy:7: warning: rule 'players play' lets whoever calls itself a player past the limit 'everybody'" in said
+        "policy:7: rule 'players play' lets whoever calls itself a player past the limit 'everybody'" in said
     )
 
 
