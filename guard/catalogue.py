@@ -12,7 +12,7 @@ from guard.classify import Catalogue
 from guard.documents import Mapping, Node, Scalar, Sequence, read_document
 from guard.errors import CatalogueError, Problem
 from guard.model import (
-    CATEGORIES,
+    AGENT_CATEGORIES,
     CONFIDENCES,
     LOOKS,
     PURPOSES,
@@ -102,7 +102,7 @@ def _read_agent(entry: Mapping, operator: str, file: str, problems: list[Problem
     name, category = _text(entry, "name"), _text(entry, "category")
     purposes, match = _texts(entry.get("purposes")), _text(entry, "match") or "token"
     samples = _texts(entry.get("samples"))
-    if category not in CATEGORIES:
+    if category not in AGENT_CATEGORIES:
         problems.append(Problem(file, entry.line, f"agent '{name}': unknown category '{category}'"))
     for purpose in purposes:
         if purpose not in PURPOSES:

@@ -91,7 +91,8 @@ _PLAYS = frozenset(
     ]
 )
 _PLAY_STARTS = ("pod", "listen", "radio", "audio", "music", "stream")
-_PLAY_ENDS = ("fm", "cast", "casts", "pod", "player", "radio", "tunes", "music", "reader", "browser")
+_PLAY_STEMS = ("podcast", "listen", "audio", "radio", "music")
+_PLAY_ENDS = ("fm", "cast", "casts", "pod", "pods", "player", "radio", "tunes", "music", "reader", "browser")
 _HEARD = ("player", "reader", "radio", "browser")
 
 _COLLECTS = {
@@ -178,10 +179,10 @@ def _names_robot(words: list[str], among: set[str], reachable: bool) -> bool:
     if not among.isdisjoint(("cfnetwork", "dalvik")):  # the system of a phone sends this under an app's own name
         return False
     for word in words:
-        if word in _ROBOTS:
-            if reachable or not _plays(among):
-                return True
-        elif word.rstrip("0123456789").endswith(_ENDINGS) and word not in _DEVICES:
+        named = word in _ROBOTS
+        if not named and (word in _DEVICES or not word.rstrip("0123456789").endswith(_ENDINGS)):
+            continue
+        if reachable or not _plays(among if named else among - {word}):
             return True
     return False
 
@@ -200,7 +201,10 @@ def _is_no_app(text: str, said: str, contact: str, browser: bool) -> bool:
 def _plays(among: set[str]) -> bool:
     if not among.isdisjoint(_PLAYS):
         return True
-    return any(word.startswith(_PLAY_STARTS) or word.endswith(_PLAY_ENDS) for word in among)
+    return any(
+        word.startswith(_PLAY_STARTS) or word.endswith(_PLAY_ENDS) or any(stem in word for stem in _PLAY_STEMS)
+        for word in among
+    )
 
 
 def _is_domain(said: str, word: str) -> bool:

@@ -91,7 +91,17 @@ from guard.rights import (
     strictest_words,
 )
 from guard.stores.memory import MemoryStore
-from guard.verify import Checked, claims_nothing, genuine, nothing_fresh, read_published, suffixes_of, verify
+from guard.verify import (
+    NOTHING_CLAIMED,
+    UNCHECKED,
+    Checked,
+    claims_nothing,
+    genuine,
+    nothing_fresh,
+    read_published,
+    suffixes_of,
+    verify,
+)
 from guard.works import Found, is_straight
 
 if TYPE_CHECKING:
@@ -834,7 +844,9 @@ class Guard:
 
     def check(self, agent: Agent, request: Request, known: Knowledge | None = None) -> Checked:
         """The identity of who claims to be `agent`, and why."""
-        address = self.client(request).address if self._published or self.checks(agent) else ""
+        if self.witness is None and agent.name.lower() not in self._published:
+            return NOTHING_CLAIMED if claims_nothing(agent) else UNCHECKED
+        address = self.client(request).address
         if known is None:
             known = self._known(agent, address) if self.checks(agent) else NOTHING_KNOWN
         fresh = nothing_fresh if self.witness is None else self.witness.fresh

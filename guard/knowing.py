@@ -10,6 +10,7 @@ from guard.classify import Catalogue
 from guard.documents import Mapping, Scalar, Sequence
 from guard.fetch import FetchError, read_url
 from guard.model import (
+    AGENT_CATEGORIES,
     CATEGORIES,
     CONFIDENCES,
     LISTS,
@@ -25,7 +26,7 @@ from guard.model import (
 from guard.nodes import NodeReader, guess
 
 _ONE_OF = {
-    "category": CATEGORIES,
+    "category": AGENT_CATEGORIES,
     "match": TOKEN_MATCHES,
     "respects_robots": ("yes", "no", "partial", "unknown"),
     "confidence": CONFIDENCES,

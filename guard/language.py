@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from guard.conditions import FACTS
 from guard.model import (
     ACTIONS,
+    AGENT_CATEGORIES,
     CATEGORIES,
     CONFIDENCES,
     KINDS,
@@ -206,7 +207,7 @@ FACTS_OF_AGENT = Block(
         Word("operator", _LINE, "who runs it"),
         Word("product_token", _LINE, "the name in its User-Agent"),
         Word("robots_token", Text("^[A-Za-z_-]*$"), "its name in robots.txt"),
-        Word("category", Choice(CATEGORIES), "what it is"),
+        Word("category", Choice(AGENT_CATEGORIES), "what it is"),
         Word("purposes", OneOrMany(Choice(PURPOSES)), "what it fetches for"),
         Word("match", Choice(TOKEN_MATCHES), "how the token is looked for"),
         Word("respects_robots", Choice(("yes", "no", "partial", "unknown")), "whether it says it obeys robots.txt"),

@@ -75,6 +75,9 @@ CATEGORIES: tuple[str, ...] = (
     "unknown",
 )
 
+AGENT_CATEGORIES: tuple[str, ...] = tuple(word for word in CATEGORIES if word not in ("declared-unknown", "unknown"))
+"""What an entry of the catalogue can be; the others are for those who stand in none."""
+
 CONFIDENCES: tuple[str, ...] = ("high", "medium", "low")
 """Documented by the operator or in several lists; in one good list or seen; a name in one list alone."""
 

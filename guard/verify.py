@@ -37,6 +37,7 @@ NOTHING_CLAIMED = Checked(Identity.UNKNOWN, "it claims to be nobody in particula
 NO_WAY = Checked(Identity.UNVERIFIED, "its operator publishes no way to check the name")
 NO_ADDRESS = Checked(Identity.UNVERIFIED, "the address it comes from is not known")
 USERS_OWN = Checked(Identity.UNVERIFIED, "it runs at the address of whoever uses it, which proves nothing")
+UNCHECKED = Checked(Identity.UNVERIFIED, "the policy does not have this name checked")
 _INSIDE_OURS = Checked(Identity.VERIFIED, "the address is in the networks that the policy gives it")
 _OUTSIDE_OURS = Checked(Identity.SPOOFED, "the address is outside the networks that the policy gives it")
 
@@ -92,7 +93,7 @@ def verify(
     outside = bool(lists) and all(fresh(source) for source in lists)
     if outside and (not suffixes or known.dns in ("denied", "confirmed", "failed")):
         return Checked(Identity.SPOOFED, f"the address is outside {' and '.join(lists)}")
-    if suffixes and known.dns in ("denied", "confirmed"):
+    if suffixes and known.dns in ("denied", "confirmed") and known.lists.isdisjoint(lists):
         return Checked(Identity.SPOOFED, f"the address has no host name under {' or '.join(suffixes)}")
     if suffixes and known.dns in ("unasked", "pending"):
         return Checked(Identity.UNVERIFIED, "its host name is not known yet")
