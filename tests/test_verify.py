@@ -145,6 +145,11 @@ def test_where_there_are_both_either_verifies_and_a_list_or_a_name_that_is_known
     )
 
 
+def test_a_list_that_is_old_still_speaks_for_whom_it_holds() -> None:
+    assert found(bot(BY_LIST, BY_NAME), known(LIST, dns="denied")).identity is UNVERIFIED
+    assert found(bot(BY_LIST, BY_NAME), known(dns="denied")).identity is SPOOFED
+
+
 # -- nothing to go by ----------------------------------------------------------------------------------------
 
 
