@@ -27,7 +27,7 @@ from guard.directives import declare, render_file
 from guard.model import UNKNOWN_AGENT, Agent, Identity, Limit, Site
 from guard.patterns import glob_matches, specimen
 from guard.policy import Ladder, Policy, Rule, decide
-from guard.verify import read_published, verify
+from guard.verify import can_be_checked, read_published, verify
 
 MAX_MEETINGS = 20_000
 MAX_TRIED = 16
@@ -405,10 +405,13 @@ class _Side:
             self.policy.route_class(reading), tuple(patterns.patterns[number] for number in patterns.match(reading))
         )
 
+    def knows(self, agent: Agent) -> bool:
+        """Is there a way to tell the real one?"""
+        return agent.name.lower() in self.published or can_be_checked(agent, self.policy.verifying)
+
     def identity(self, agent: Agent, tried: _Tried) -> Identity:
-        """As the guard would find it: the plain request comes from the agent's own networks, where they are known."""
-        known = agent.name.lower() in self.published
-        if not known or tried.address:
+        """As the guard would find it: the plain request comes from the real agent, where it can be told."""
+        if tried.address or not self.knows(agent):
             return verify(agent, tried.address, self.published).identity
         return Identity.SPOOFED if tried.impostor else Identity.VERIFIED
 
@@ -457,6 +460,7 @@ def _crowds(sides: tuple[_Side, _Side], catalogue: Catalogue) -> list[list[Agent
             agent.category,
             agent.purposes,
             *(side.published.get(name) for side in sides),
+            *(side.knows(agent) for side in sides),
         )
         crowds.setdefault(key, []).append(agent)
     return list(crowds.values())
@@ -472,7 +476,7 @@ def _shifts(old: Policy, new: Policy, catalogue: Catalogue, paths: tuple[str, ..
     found: dict[tuple[str, Outcome, Outcome, str], dict[tuple[str, ...], list[Agent]]] = {}
     for crowd in _crowds(sides, catalogue):
         agent = crowd[0]
-        known = any(agent.name.lower() in side.published for side in sides)
+        known = any(side.knows(agent) for side in sides)
         at: dict[tuple[str, Outcome, Outcome, str], list[str]] = {}
         for place, path in places.items():
             plain: tuple[Outcome, Outcome] | None = None

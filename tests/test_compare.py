@@ -305,3 +305,15 @@ def test_all_agents_on_all_classes_take_less_than_two_seconds() -> None:
         compare(old, new, AGENTS, robots=False)
         spent.append(time.process_time() - started)
     assert min(spent) < 2
+
+
+def test_a_policy_that_begins_to_check_names_lets_the_real_one_in_and_keeps_the_impostor_out() -> None:
+    text = """{version: 1, site: {name: x}, default: allow%s, rules: [
+      {name: ours, when: {agent: GPTBot, identity: verified}, then: allow},
+      {name: no AI, when: {agent: GPTBot}, then: block}]}"""
+    old, new = read_policy(text % ""), read_policy(text % ", verification: {lists: fetch}")
+    shifts = compare(old, new, shipped_catalogue(), robots=False).shifts
+    real = [shift for shift in shifts if not shift.when]
+    assert [agent.name for shift in real for agent in shift.agents] == ["GPTBot"] * len(real) and real
+    assert {(shift.before.action, shift.after.action) for shift in real} == {("block", "allow")}
+    assert not [shift for shift in shifts if shift.when and shift.after.action == "allow"]
