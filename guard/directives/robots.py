@@ -13,6 +13,7 @@ slashes, and nothing tells the end of a path from the end of a glob. In all else
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import NamedTuple
@@ -30,6 +31,7 @@ from guard.verify import genuine
 
 _WHO = ("agent", "operator", "purpose", "category", "identity")
 assert Evidence._fields[: len(_WHO)] == _WHO
+_PIECES = re.compile(r"([-_])")
 MAX_BYTES = 480 * 1024
 """Some room is left below 500 KiB for what the platform's own file adds."""
 
@@ -47,9 +49,14 @@ def written(declaration: Declaration) -> tuple[str, int]:
     tail = ["", f"Sitemap: {_ascii(policy.site.sitemap)}"] if policy.site.sitemap else []
     everyone = atlas.answer(UNKNOWN_AGENT)
     tokens_of: dict[_Answer, list[str]] = {}
+    usual: list[str] = []
     for agent in declaration.catalogue.agents:
         if agent.robots_token and (answer := atlas.answer(agent)) != everyone:
             tokens_of.setdefault(answer, []).append(agent.robots_token)
+        elif agent.robots_token:
+            usual.append(agent.robots_token)
+    if within := _within_others(usual, [token for tokens in tokens_of.values() for token in tokens]):
+        tokens_of[everyone] = within
     lines = group_lines(policy)
     groups = [
         _Group(
@@ -67,6 +74,20 @@ def written(declaration: Declaration) -> tuple[str, int]:
     for group in groups:
         out += ["", *group.names, *group.lines]
     return "\n".join([*out, *tail]) + "\n", named
+
+
+def _within_others(tokens: list[str], named: list[str]) -> list[str]:
+    """Those of `tokens` that hold one of `named` in them: some readers take the group of `AcmeBot` for that of
+    `AcmeBot-Agent`, too, unless this one is named."""
+    spelled = {token.lower() for token in named}
+    found = []
+    for token in tokens:
+        lower = token.lower()
+        pieces = _PIECES.split(lower)
+        starts = {"".join(pieces[:end]) for end in range(1, len(pieces), 2)}
+        if not spelled.isdisjoint(starts) and lower not in spelled:
+            found.append(token)
+    return found
 
 
 def group_lines(policy: Policy) -> tuple[str, ...]:
