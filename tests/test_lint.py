@@ -471,9 +471,7 @@ def exempt(*rules: str) -> list[str]:
 
 def test_a_players_name_that_goes_past_a_limit_is_pointed_out() -> None:
     (said,) = exempt(PLAYERS, LIMITED)
-    assert (
-        "policy:7: rule 'players play' lets whoever calls itself a player past the limit 'everybody'" in said
-    )
+    assert "policy:7: rule 'players play' lets whoever calls itself a player past the limit 'everybody'" in said
 
 
 def test_a_players_name_that_buys_nothing_is_fine() -> None:

@@ -53,7 +53,7 @@ _BY_NAME = "{kind: rdns, sources: [.crawl.radio.example]}"
 
 
 class Scene(NamedTuple):
-    """`first` is fetched, then `then` is what the host answers, `age_s` later. `names`: by host names instead of a list.
+    """`first` is fetched, then `then` is what the host answers, `age_s` later. `names`: by host names, not by a list.
     `inside` and `outside` say what is to be found there."""
 
     name: str
