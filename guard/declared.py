@@ -122,6 +122,13 @@ _COLLECTS = {
     **dict.fromkeys(["ai", "gpt", "llm", "llms", "rag", "genai"], "ai-other"),
 }
 
+_COLLECTS_AS_ROBOT = {
+    **dict.fromkeys(["speech", "voice", "voices", "subtitles", "captions"], "ai-audio"),
+    **dict.fromkeys(["training", "pretraining", "finetuning", "trainingdata", "corpus"], "ai-dataset"),
+    **dict.fromkeys(["embedding", "embeddings", "summarizer", "summariser", "summarization", "copilot"], "ai-other"),
+}
+"""Words that many use: said by a declared robot they tell what it is for, said by anything else nothing."""
+
 _WORD = re.compile(r"[a-z0-9]++")
 _COMMENT = r"\([^()]*+(?:\([^()]*+\)[^()]*+)*+\)"  # the name of a device may have parentheses of its own
 _PLATFORM = re.compile(rf"(?:mozilla/\d\.\d|dalvik/[\d.]++) ?(?:{_COMMENT}|\([^\n]*?\)(?= applewebkit/))")
@@ -149,9 +156,16 @@ def kind_of_declared(text: str, cut: str, known: str = "") -> str:
         return ""
     for word in words:
         kind = _COLLECTS.get(word)
+        if kind is None and declared:
+            kind = _COLLECTS_AS_ROBOT.get(word) or _COLLECTS.get(_without_ending(word))
         if kind is not None and (declared or not _is_heard(kind, among)) and not _is_domain(said, word):
             return kind
     return "declared-unknown" if declared else ""
+
+
+def _without_ending(word: str) -> str:
+    """What a robot's name says before it says that it is one: `llm` of `llmcrawler`."""
+    return next((word[: -len(ending)] for ending in _ENDINGS if word.endswith(ending)), "")
 
 
 def _without_device(cut: str, browser: bool) -> str:
