@@ -13,8 +13,9 @@ from typing import Any
 from guard.classify import name_browser
 from guard.cli.policies import open_console, print_json, read_moment, read_or_complain, wrong_usage
 from guard.compare import say_dates
-from guard.engine import Guard, Held, Layer
+from guard.engine import Guard
 from guard.errors import TargetError
+from guard.feeds import Held, Layer
 from guard.identify import read_address
 from guard.model import Browser, Decision, Limit, Request
 from guard.policy import Policy, Step

@@ -12,8 +12,9 @@ from guard.cli.explain import in_time
 from guard.cli.policies import print_file, print_json, read_moment, read_or_complain, wrong_usage
 from guard.cli.replay import printable
 from guard.directives import FILES, WORK_FILES
-from guard.engine import Guard, Held
+from guard.engine import Guard
 from guard.errors import ChoiceError
+from guard.feeds import Held
 from guard.model import Request
 from guard.rights import Work, read_work
 from guard.works import Found
