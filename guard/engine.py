@@ -81,6 +81,7 @@ from guard.replies import refuse
 from guard.rights import (
     PLATFORM,
     RESERVED_FOR_HOLDERS,
+    Chain,
     Choice,
     Rights,
     Work,
@@ -119,6 +120,9 @@ CLOSED = Admission(False, 0, 5.0, False)
 
 STALE_S = 1.0
 """So long a last good word of a source that is away is gone by before it is asked again."""
+
+MAX_TRIES = 64
+"""So often files are written at most to find the works that make them wrong."""
 
 RENDER_EVERY_S = 1.0
 """Directive files are made anew at most so often, however often choices change."""
@@ -340,21 +344,24 @@ class Guard:
         """Make the directive files, and hold them against the record, as other readers read them: files that say
         anything else are never served.
 
-        What holders say keeps no policy from being taken: if it is their works that come out wrong, the files name
-        none of them, and `wrong` says what it was. Raises PolicyError when the policy alone comes out wrong.
+        What holders say keeps no policy from being taken: works that make the files come out wrong are left out, and
+        `wrong` says what it was. Raises PolicyError when the policy alone comes out wrong.
         """
         now_s = self.clock()
         listed = self.feed.source.listed(MAX_NAMED) if self.feed is not None else NOTHING_LISTED
-        declaration = self.declare(listed, now_s)
-        texts, declaration = render_texts(declaration)
-        wrong = tuple(read_back(declaration, texts, refuser(declaration)))
+        texts, declaration, wrong = self._write(listed, now_s)
         self.wrong = ()
         if wrong and declaration.places:
             self.wrong = wrong
-            _log.error("the directive files name no works now, for they would be wrong: %s", wrong[0])
-            declaration = self.declare(Listed((), listed.total), now_s)
-            texts, declaration = render_texts(declaration)
-            wrong = tuple(read_back(declaration, texts, refuser(declaration)))
+            right = self._sort_out(listed, now_s)
+            left = [str(work) for work, _ in listed.works if work not in {kept for kept, _ in right.works}]
+            texts, declaration, wrong = self._write(right, now_s)
+            if wrong:  # only together are they wrong
+                left = []
+                texts, declaration, wrong = self._write(Listed((), listed.total), now_s)
+            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+            names = f"{', '.join(left[:5])}{more}" if left else "any work"
+            _log.error("the directive files do not name %s, for they would be wrong: %s", names, self.wrong[0])
         if wrong:
             raise PolicyError(wrong)
         if self.foreign:
@@ -365,6 +372,29 @@ class Guard:
         self._documents = Memo(self._documents.capacity)
         self._files, self._files_s = as_replies(texts, declaration.policy), now_s
         self._files_turn_s = min((place.rights.until_s for place in declaration.places), default=inf)
+
+    def _write(self, listed: Listed, now_s: float) -> tuple[dict[str, str], Declaration, tuple[Problem, ...]]:
+        """The files that name these works, and what another reader finds wrong in them."""
+        texts, declaration = render_texts(self.declare(listed, now_s))
+        return texts, declaration, tuple(read_back(declaration, texts, refuser(declaration)))
+
+    def _sort_out(self, listed: Listed, now_s: float) -> Listed:
+        """The works, without those that make the files come out wrong: halves are tried, and halves of what is wrong.
+
+        None when the policy alone is wrong. What could not be tried in MAX_TRIES is left out, too.
+        """
+        kept: list[tuple[Work, Chain]] = []
+        waiting = [listed.works] if not self._write(Listed((), listed.total), now_s)[2] else []
+        tries = MAX_TRIES
+        while waiting and tries:
+            works = waiting.pop()
+            tries -= 1
+            if not self._write(Listed(works, listed.total), now_s)[2]:
+                kept += works
+            elif len(works) > 1:
+                middle = len(works) // 2
+                waiting += [works[middle:], works[:middle]]
+        return Listed(tuple(kept), listed.total)
 
     def declare(self, listed: Listed = NOTHING_LISTED, now_s: float | None = None) -> Declaration:
         """What this guard declares at a moment (now)."""

@@ -368,3 +368,22 @@ def test_a_rule_that_no_file_can_say_is_told_by_the_check() -> None:
         "no fetchers",
         "nor grabbers",
     ]
+
+
+@pytest.mark.parametrize("word", ["disallow", "open"])
+def test_a_work_that_makes_the_files_wrong_is_left_out_alone(word: str, caplog: pytest.LogCaptureFixture) -> None:
+    policy = read_policy(
+        "version: 1\nsite: {name: x}\ndefault: allow\npreferences: {train-ai: allow, ai-use: disallow}\n"
+        'routes: [{class: media, paths: ["/*.mp3"]}]\n'
+        'rights: {source: never-opened.sqlite, works: [{path: "/{artist}"}, {path: "/{artist}/**"}]}\n'
+    )
+    entries: dict[Work, tuple[Choice | None, tuple[Work, ...]]] = {
+        Work("artist", f"artist-{number}"): (RESERVED, ()) for number in range(40)
+    }
+    entries[Work("artist", ".mp3")] = (Choice({"metadata": {"train-ai": word, "ai-use": word}}), ())
+    guard = Guard(policy, catalogue=FEW, rights=MemoryRegister(entries))
+    text = guard.files["/robots.txt"].body.decode()
+    assert guard.wrong
+    assert "do not name artist:.mp3, for they would be wrong" in caplog.text
+    assert all(f"/artist-{number}$" in text or f"/artist-{number}/" in text for number in range(40))
+    assert "/.mp3" not in text
