@@ -94,6 +94,7 @@ from guard.rights import (
 from guard.stores.memory import MemoryStore
 from guard.verify import (
     NOTHING_CLAIMED,
+    SOFTWARE,
     UNCHECKED,
     Checked,
     claims_nothing,
@@ -751,7 +752,8 @@ class Guard:
         found = self._decisions.young.get(longer) or self._decisions.get(longer)
         if found is None:
             found = self._decide(request, networks, held, agent, self.check(agent, request, known))
-            if keeping and (known.dns not in ("unasked", "pending") or not suffixes_of(agent)):
+            waiting = self.policy.verifying.dns and known.dns in ("unasked", "pending") and bool(suffixes_of(agent))
+            if keeping and not waiting:
                 self._decisions.keep(key, ASK_WHO)
                 self._decisions.keep(longer, found)
         return found
@@ -768,7 +770,7 @@ class Guard:
         if witness is None or not address:
             return NOTHING_KNOWN
         known = witness.known(address)
-        if known.dns == "unasked" and (suffixes := suffixes_of(agent)) and address:
+        if self.policy.verifying.dns and known.dns == "unasked" and (suffixes := suffixes_of(agent)):
             lists = [source for check in agent.verification for source in check.sources if check.kind != "rdns"]
             if not any(source in known.lists and witness.fresh(source) for source in lists):
                 witness.ask(address, suffixes)
@@ -782,10 +784,11 @@ class Guard:
         if known is None:
             known = self._known(agent, address) if self.checks(agent) else NOTHING_KNOWN
         fresh = nothing_fresh if self.witness is None else self.witness.fresh
-        return verify(agent, address, self._published, known, fresh)
+        return verify(agent, address, self._published, known, fresh, self.policy.verifying.dns)
 
     def _examine(self, request: Request) -> tuple[Agent, Checked]:
-        """Who a signed request is from: the agent whose keys signed it, unless it calls itself somebody else's."""
+        """Who a signed request is from: the agent whose keys signed it, unless it calls itself somebody else's. A name
+        of mere software is no such claim."""
         claimed = self.name_agent(request.user_agent)
         checked = self.check(claimed, request)
         witness = self.witness
@@ -798,7 +801,8 @@ class Guard:
             return claimed, checked._replace(reason=f"{checked.reason}; its signature does not count: {proof.reason}")
         signers = self._signers.get(proof.directory, ())
         signer = claimed if claimed in signers else signers[0] if signers else _signer_of(proof.directory)
-        if not claims_nothing(claimed) and claimed.operator.lower() != signer.operator.lower():
+        anonymous = claims_nothing(claimed) or claimed.category in SOFTWARE
+        if not anonymous and claimed.operator.lower() != signer.operator.lower():
             why = f"it is signed with keys of {signer.operator}, and calls itself {claimed.name}"
             return claimed, checked._replace(reason=f"{checked.reason}; {why}")
         return signer, Checked(Identity.VERIFIED, f"signed with a key of {proof.directory}", (proof.keyid,))

@@ -42,6 +42,10 @@ _INSIDE_OURS = Checked(Identity.VERIFIED, "the address is in the networks that t
 _OUTSIDE_OURS = Checked(Identity.SPOOFED, "the address is outside the networks that the policy gives it")
 
 
+SOFTWARE = frozenset(("player", "device", "browser", "library", "tool", "headless"))
+"""What says with which program somebody comes, and not who."""
+
+
 def read_published(published: Mapping[str, tuple[str, ...]]) -> dict[str, Networks]:
     """Published prefixes by lower-case agent name, parsed once. Raises ValueError on what is no network."""
     return {name.lower(): tuple(ip_network(text) for text in texts) for name, texts in published.items()}
@@ -63,11 +67,13 @@ def verify(
     published: Mapping[str, Networks],
     known: Knowledge = NOTHING_KNOWN,
     fresh: Callable[[str], bool] = nothing_fresh,
+    names: bool = True,
 ) -> Checked:
     """The identity of a request that claims to be `agent` and comes from `address` ("" = not known).
 
     `published` are the policy's own networks, which go before all else; `known` is what a resolver knows of the address
-    and `fresh` tells of each source of a list whether it is new enough to speak against somebody.
+    and `fresh` tells of each source of a list whether it is new enough to speak against somebody. Without `names`
+    nobody looks up host names, so nothing is waited for from there.
     """
     if claims_nothing(agent):
         return NOTHING_CLAIMED
@@ -80,9 +86,9 @@ def verify(
     if agent.runs_on == "user":
         return USERS_OWN
     lists = [source for check in agent.verification if check.kind in LIST_KINDS for source in check.sources]
-    suffixes = suffixes_of(agent)
+    suffixes = suffixes_of(agent) if names else ()
     if not lists and not suffixes:
-        return NO_WAY
+        return NO_WAY if names or not suffixes_of(agent) else UNCHECKED
     if not address:
         return NO_ADDRESS
     for source in lists:

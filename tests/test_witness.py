@@ -305,6 +305,22 @@ async def test_a_host_name_speaks_for_who_is_outside_the_list(
         assert one.says(HOME)[0] == "spoofed"
 
 
+async def test_where_no_names_are_looked_up_the_list_alone_decides_and_is_not_waited_for(
+    publisher: Publisher, names: NameServer, tmp_path: Path
+) -> None:
+    publisher.answers["/bots.json"] = listed("198.51.100.0/24")
+    policy = POLICY.replace("dns: true", "dns: false")
+    async with site(publisher, names, tmp_path, f"{LISTED}, {NAMED}", policy) as one:
+        await one.witness.resolver.refresh()
+        assert one.says(CRAWLER)[0] == "verified"
+        assert one.says(HOME) == ("spoofed", "block", "RadioBot")
+    async with site(publisher, names, tmp_path, NAMED, policy) as one:
+        assert one.says(HOME)[0] == "unverified"
+        said = one.guard.decide(Request("GET", b"/track/1", CLAIM, HOME)).known_by
+        assert said == "the policy does not have this name checked"
+    assert names.queries == []
+
+
 async def test_listeners_are_never_looked_up(publisher: Publisher, names: NameServer, tmp_path: Path) -> None:
     async with site(publisher, names, tmp_path, NAMED) as one:
         for user_agent in (CHROME, b"AntennaPod/3.9.0", b"mpv 0.40.0", b"", b"Something/1.0"):
@@ -444,6 +460,20 @@ async def test_keys_that_are_not_there_yet_make_nobody_wait(
         assert (await through_middleware(one, signed_fields()))[0] == 200
         assert kept(records)[:2] == ("browser", "unknown")
         assert "its keys are being asked for" in kept(records)[2]
+
+
+@pytest.mark.parametrize(
+    "software", [b"curl/8.14.1", b"AntennaPod/3.9.0", b"HeadlessChrome/150.0", b"Something/1.0", b""]
+)
+async def test_who_signs_is_known_whatever_program_it_comes_with(
+    software: bytes, publisher: Publisher, names: NameServer, tmp_path: Path
+) -> None:
+    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    records: list[Record] = []
+    async with site(publisher, names, tmp_path, record=records.append) as one:
+        await one.witness.quiet()
+        await through_middleware(one, signed_fields(), user_agent=software)
+        assert kept(records)[:2] == ("RadioAgent", "verified")
 
 
 async def test_somebody_elses_name_is_not_proven_by_a_key_of_ones_own(
