@@ -112,20 +112,21 @@ _COLLECTS = {
             "diarize",
             "asr",
             "stt",
-            "tts",
             "speech2text",
             "speechtotext",
         ],
         "ai-audio",
     ),
     **dict.fromkeys(["dataset", "datasets", "webdataset"], "ai-dataset"),
-    **dict.fromkeys(["ai", "gpt", "llm", "llms", "rag", "genai"], "ai-other"),
+    **dict.fromkeys(["gpt", "llm", "llms", "genai"], "ai-other"),
 }
 
 _COLLECTS_AS_ROBOT = {
-    **dict.fromkeys(["speech", "voice", "voices", "subtitles", "captions"], "ai-audio"),
+    **dict.fromkeys(["speech", "tts", "voice", "voices", "subtitles", "captions"], "ai-audio"),
     **dict.fromkeys(["training", "pretraining", "finetuning", "trainingdata", "corpus"], "ai-dataset"),
-    **dict.fromkeys(["embedding", "embeddings", "summarizer", "summariser", "summarization", "copilot"], "ai-other"),
+    **dict.fromkeys(
+        ["ai", "rag", "embedding", "embeddings", "summarizer", "summariser", "summarization", "copilot"], "ai-other"
+    ),
 }
 """Words that many use: said by a declared robot they tell what it is for, said by anything else nothing."""
 
@@ -154,10 +155,12 @@ def kind_of_declared(text: str, cut: str, known: str = "") -> str:
     declared = robot or (contact is not None and _is_no_app(text, said, contact[0], browser))
     if not declared and (browser or not among.isdisjoint(_PHONES)):
         return ""
-    for word in words:
+    for word in dict.fromkeys(words):
         kind = _COLLECTS.get(word)
         if kind is None and declared:
-            kind = _COLLECTS_AS_ROBOT.get(word) or _COLLECTS.get(_without_ending(word))
+            kind = _COLLECTS_AS_ROBOT.get(word)
+            if kind is None and (rest := _without_ending(word)):
+                kind = _COLLECTS.get(rest) or _COLLECTS_AS_ROBOT.get(rest)
         if kind is not None and (declared or not _is_heard(kind, among)) and not _is_domain(said, word):
             return kind
     return "declared-unknown" if declared else ""
@@ -192,11 +195,16 @@ def _is_heard(kind: str, among: set[str]) -> bool:
 def _names_robot(words: list[str], among: set[str], reachable: bool) -> bool:
     if not among.isdisjoint(("cfnetwork", "dalvik")):  # the system of a phone sends this under an app's own name
         return False
-    for word in words:
+    players = -1
+    for word in dict.fromkeys(words):
         named = word in _ROBOTS
         if not named and (word in _DEVICES or not word.rstrip("0123456789").endswith(_ENDINGS)):
             continue
-        if reachable or not _plays(among if named else among - {word}):
+        if reachable:
+            return True
+        if players < 0:
+            players = sum(map(_is_played, among))
+        if players == 0 or (players == 1 and not named and _is_played(word)):
             return True
     return False
 
@@ -213,11 +221,16 @@ def _is_no_app(text: str, said: str, contact: str, browser: bool) -> bool:
 
 
 def _plays(among: set[str]) -> bool:
-    if not among.isdisjoint(_PLAYS):
-        return True
-    return any(
-        word.startswith(_PLAY_STARTS) or word.endswith(_PLAY_ENDS) or any(stem in word for stem in _PLAY_STEMS)
-        for word in among
+    return any(map(_is_played, among))
+
+
+def _is_played(word: str) -> bool:
+    """Is it a word of somebody's app?"""
+    return (
+        word in _PLAYS
+        or word.startswith(_PLAY_STARTS)
+        or word.endswith(_PLAY_ENDS)
+        or any(stem in word for stem in _PLAY_STEMS)
     )
 
 

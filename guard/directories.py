@@ -23,9 +23,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from guard.fetch import PUBLIC, Fetched, FetchError, Reach, fetch
+from guard.hosts import WELL_KNOWN
 from guard.memo import Memo
 from guard.registers.remote import read_json
-from guard.webbotauth import WELL_KNOWN, Key, Settings, read_jwk
+from guard.webbotauth import Key, Settings, read_jwk
 
 MEDIA_TYPE = "application/http-message-signatures-directory+json"
 JWKS_TYPES = (MEDIA_TYPE, "application/jwk-set+json", "application/json")

@@ -47,6 +47,7 @@ from guard.directives.declaration import MAX_NAMED
 from guard.directives.words import Version
 from guard.errors import ChoiceError, PolicyError, Problem, TargetError
 from guard.feeds import Feed, Held, Layer
+from guard.hosts import keys_url
 from guard.identify import TrustedHops, identify
 from guard.language import METHODS
 from guard.ledger.versions import scope_of
@@ -747,8 +748,9 @@ class Guard:
             if keeping:
                 self._decisions.keep(key, decision)
             return decision
-        known = self._known(agent, self.client(request).address)
-        longer = (*key, known)
+        address = self.client(request).address
+        known = self._known(agent, address)
+        longer = (*key, known, not address)  # to come from nowhere is not to come from elsewhere
         found = self._decisions.young.get(longer) or self._decisions.get(longer)
         if found is None:
             found = self._decide(request, networks, held, agent, self.check(agent, request, known))
@@ -800,7 +802,7 @@ class Guard:
         if proof.state != "verified":
             return claimed, checked._replace(reason=f"{checked.reason}; its signature does not count: {proof.reason}")
         signers = self._signers.get(proof.directory, ())
-        signer = claimed if claimed in signers else signers[0] if signers else _signer_of(proof.directory)
+        signer = claimed if claimed in signers else signers[0] if signers else _signer_of(proof.directory, claimed)
         anonymous = claims_nothing(claimed) or claimed.category in SOFTWARE
         if not anonymous and claimed.operator.lower() != signer.operator.lower():
             why = f"it is signed with keys of {signer.operator}, and calls itself {claimed.name}"
@@ -1128,14 +1130,18 @@ def _by_directory(catalogue: Catalogue) -> dict[str, tuple[Agent, ...]]:
         for check in agent.verification:
             if check.kind == "web-bot-auth":
                 for source in check.sources:
-                    found[source] = (*found.get(source, ()), agent)
+                    url = keys_url(source) or source
+                    found[url] = (*found.get(url, ()), agent)
     return found
 
 
-def _signer_of(directory: str) -> Agent:
-    """Somebody who signs and whom the catalogue does not know, by the name of the host where the keys are."""
+def _signer_of(directory: str, claimed: Agent) -> Agent:
+    """Somebody who signs and whom the catalogue does not know, by the name of the host where the keys are. What a robot
+    says that it is for still counts."""
     host = urlsplit(directory).hostname or directory
-    return Agent(host, "", "", host, "declared-unknown", (), match="none")
+    told = claimed.category not in SOFTWARE and claimed.category != "unknown"
+    category, purposes = (claimed.category, claimed.purposes) if told else ("declared-unknown", ())
+    return Agent(host, "", "", host, category, purposes, match="none")
 
 
 def _named(name: str) -> Agent:

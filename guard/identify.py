@@ -55,15 +55,17 @@ class TrustedHops:
 
 
 def outer_scheme(own: str, peer: str | None, headers: Iterable[tuple[bytes, bytes]], trusted: TrustedHops) -> str:
-    """The scheme that the client spoke: `own` is ours; a trusted hop's X-Forwarded-Proto or Forwarded goes before it
-    (the word of the hop next to us, which is the last). `headers` have names in lower case."""
+    """The scheme that the client spoke: `own` is ours; a trusted hop's X-Forwarded-Proto goes before it (the word of
+    the hop next to us, which is the last), or its Forwarded where that is the header that hops write. `headers` have
+    names in lower case."""
     if not trusted.trusts(peer):
         return own
     said = own.encode()
+    standard = trusted.header == b"forwarded"
     for name, value in headers:
-        if name == b"x-forwarded-proto":
+        if name == b"x-forwarded-proto" and not standard:
             said = value.rpartition(b",")[2].strip(b" \t").lower()
-        elif name == b"forwarded":
+        elif name == b"forwarded" and standard:
             last = _split_quoted(value.decode("latin-1"), ",")[-1]
             for pair in _split_quoted(last, ";"):
                 key, _, text = pair.strip(" \t").partition("=")

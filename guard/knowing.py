@@ -9,6 +9,7 @@ from guard import language
 from guard.classify import Catalogue
 from guard.documents import Mapping, Scalar, Sequence
 from guard.fetch import FetchError, read_url
+from guard.hosts import keys_url
 from guard.model import (
     AGENT_CATEGORIES,
     CATEGORIES,
@@ -121,7 +122,10 @@ class KnowingReader(NodeReader):
             if _CONTROL.search(source):
                 self.refuse(node, f"{where}verification: a source must be one line of text")
                 continue
-            if kind in ("ip-json", "ip-html", "web-bot-auth") and (why := _why_never_fetched(source)):
+            why = _why_never_fetched(source) if kind in ("ip-json", "ip-html", "web-bot-auth") else ""
+            if kind == "web-bot-auth" and not why and not keys_url(source):
+                why = "this is no address of keys"
+            if why:
                 self.refuse(node, f"{where}verification: '{source}': {why}; write an https:// address")
             elif kind == "rdns" and not re.fullmatch(r"\.?+[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)++", source):
                 self.refuse(node, f"{where}verification: '{source}': write the end of a host name, like .example.org")
@@ -173,7 +177,7 @@ class KnowingReader(NodeReader):
         for item in [] if none else self.texts(nodes, where):
             if item.text == "known":
                 directories.append("known")
-            elif why := _why_never_fetched(item.text):
+            elif why := _why_never_fetched(item.text) or ("" if keys_url(item.text) else "this is no address of keys"):
                 self.refuse(item, f"{where}'{item.text}': {why}; write 'known', or an address like https://HOST")
             else:
                 directories.append(item.text.rstrip("/") if item.text.count("/") == 3 else item.text)

@@ -20,6 +20,7 @@ from guard.classify import Catalogue
 from guard.errors import PolicyError, Problem
 from guard.knowing import KnowingReader
 from guard.listeners import check_limits
+from guard.model import Verifying
 from guard.policy import Policy
 from guard.sources import read_bytes, read_sources, shipped_folder
 
@@ -78,12 +79,20 @@ def together(policies: list[Policy]) -> Policy:
                     message = f"limit '{limit.name}' is another one in {where.file}: give one of them another name"
                     problems.append(Problem(limit.file or policy.file, limit.line, message))
         scopes += [replace(policy, scopes=()), *policy.scopes]
+    saying = [policy for policy in policies if policy.verifying != Verifying()]
+    problems += [
+        Problem(policy.file, 0, f"'verification' is for all hosts, and {saying[0].file} says another: say it once")
+        for policy in saying[1:]
+        if policy.verifying != saying[0].verifying
+    ]
+    verifying = saying[0].verifying if saying else first.verifying
     if problems:
         raise PolicyError(tuple(dict.fromkeys(problems)))
     version = hashlib.sha256(" ".join(policy.version for policy in policies).encode()).hexdigest()[:12]
     return replace(
         first,
-        scopes=tuple(scopes),
+        scopes=tuple(replace(scope, verifying=verifying) for scope in scopes),
+        verifying=verifying,
         version=version,
         sources=tuple(source for policy in policies for source in policy.sources),
         warnings=tuple(warning for policy in policies for warning in policy.warnings),

@@ -108,14 +108,15 @@ class GuardMiddleware:
         self.join_robots = join_robots
         self._asking: asyncio.Task[None] | None = None
         record = _keep_terms(guard, terms) if terms is not None else None
-        self.guard = give_witness(guard)
+        self._store_open = False
+        self._opening: asyncio.Task[None] | None = None
+        self.guard = guard
         self.file: PolicyFile | None = None
         if reload:
             self.file = PolicyFile(files_of(guard.policy), guard.policy, adapt=adapt, catalogue=guard.catalogue)
             self.file.record = record
         self._following: asyncio.Task[None] | None = None
         self._warned = False
-        self._store_open = False
         warm()
 
     @property
@@ -127,6 +128,7 @@ class GuardMiddleware:
     def guard(self, guard: Guard) -> None:
         # Requests under way hold the terms they began with; what was remembered for those goes with them.
         before: _Terms | None = getattr(self, "_terms", None)
+        give_witness(guard, None if before is None else before.guard)
         self._terms: _Terms = _Terms(guard)
         terms = self._terms
         self._passing = terms.passing
@@ -138,6 +140,9 @@ class GuardMiddleware:
         if before is not None and before.guard is not guard:
             for one in (before.guard, *before.guard.scopes):
                 one.listeners.discard(self)
+            if self._store_open:
+                with contextlib.suppress(RuntimeError):  # no loop runs: whoever opens the guard does it
+                    self._opening = asyncio.get_running_loop().create_task(guard.open_rights())
 
     def forget(self) -> None:
         """Works have other rights: what was known to pass is asked about again."""

@@ -152,6 +152,7 @@ class Resolver:
         self._told_s = -inf
         self._heeding_names: list[Callable[[], None]] = []
         self._tasks: list[Task[None]] = []
+        self._open = False
         self._lock: int | None = None
         self._shelf_said = ""
         self._taking = asyncio.Lock()
@@ -211,13 +212,16 @@ class Resolver:
 
     async def open(self) -> None:
         """Take what lies on the shelf, and begin to look for more. Never fails because a source is away."""
-        if self._tasks:
+        if self._open:
             return
+        self._open = True
         if self._shelf is None or not self._sources:
             if self._sources or self._names is not None:
                 self._tasks = [asyncio.create_task(self._follow())]
             return
         await self._look()
+        if not self._open:  # closed meanwhile
+            return
         for source in self._sources.values():
             if source.origin == "fetched" and not self._is_fresh(source):
                 self._warn(source, _STALE)
@@ -225,6 +229,7 @@ class Resolver:
 
     async def close(self) -> None:
         """Stop, and let another process fetch. Safe to call twice."""
+        self._open = False
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()

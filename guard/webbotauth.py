@@ -35,11 +35,11 @@ from http_message_signatures import (
     algorithms,
 )
 
+from guard.hosts import WELL_KNOWN, keys_url
 from guard.memo import Memo
 from guard.model import Signed
 
 TAG = "web-bot-auth"
-WELL_KNOWN = "/.well-known/http-message-signatures-directory"
 
 MAX_SIGNATURES = 4
 MAX_FIELD_BYTES = 16_384
@@ -94,8 +94,6 @@ _MARKS = ((b'"', 512), (b";", 256), (b" ", 256), (b",", 32), (b"\\", 32), (b"%",
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*+")
-_AUTHORITY = re.compile(r"[a-z0-9.-]++(?::[0-9]{1,5}+)?+|\[[0-9a-f:.]++\](?::[0-9]{1,5}+)?+")
-_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]++)++/?+")
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}+(?<!-)")
 _OWN_NAMES = frozenset(
     (
@@ -150,13 +148,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         for text in self.directories:
-            if not _keys_url(text):
+            if not keys_url(text):
                 raise ValueError(f"{text!r} is no address like https://HOST or https://HOST/PATH")
 
     @cached_property
     def urls(self) -> frozenset[str]:
         """Where the keys of `directories` are."""
-        return frozenset(map(_keys_url, self.directories))
+        return frozenset(map(keys_url, self.directories))
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,7 +482,7 @@ def _directory(
         value, given = members[key]
     if not isinstance(value, str):
         return "", "Signature-Agent is no text"
-    url = _keys_url(value)
+    url = keys_url(value)
     if not url:
         return "", "Signature-Agent is no https address of a host"
     typed = bool(given)
@@ -495,25 +493,6 @@ def _directory(
     if url in settings.urls or (settings.discover and _public(url)):
         return url, ""
     return "", "its directory is not one that may be asked"
-
-
-def _keys_url(text: str) -> str:
-    """Where the keys of an agent are: below its origin (-00), or at the very address (-01). "" when it is neither.
-
-    One spelling for each: the host in lower case, no default port, nothing escaped, no query, no fragment, no user.
-    """
-    if not text.startswith("https://") or len(text) > 2048:
-        return ""
-    authority, slash, path = text[8:].partition("/")
-    authority = authority.lower().removesuffix(":443")
-    if not authority.isascii() or not _AUTHORITY.fullmatch(authority):
-        return ""
-    path = slash + path
-    if path in ("", "/"):
-        path = WELL_KNOWN
-    elif not _PATH.fullmatch(path) or not {".", ".."}.isdisjoint(path.split("/")):
-        return ""
-    return f"https://{authority}{path}"
 
 
 def _public(url: str) -> bool:

@@ -155,7 +155,7 @@ def words_of(policy: Policy) -> Words | None:
     verifying = policy.verifying
     if verifying.lists == "off" and not verifying.dns and verifying.signatures is None:
         return None
-    agents = catalogue_of(policy).agents
+    agents = tuple(dict.fromkeys(agent for one in (policy, *policy.scopes) for agent in catalogue_of(one).agents))
     known = verifying.signatures is not None and "known" in verifying.signatures.directories
     return Words(
         verifying,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -163,6 +166,33 @@ def test_no_model_of_a_telephone_makes_a_robot_of_a_browser(model: str, version:
         category = is_called(f"{head}Android {version}; {model}{end}){tail}")
         assert category != "declared-unknown"
         assert not category.startswith("ai-")
+
+
+@pytest.mark.parametrize("user_agent", ["NVDA TTS/2024", "Voice Dream TTS/4.1", "AI DJ/1.0 (Windows NT 10.0)"])
+def test_what_reads_aloud_for_somebody_is_no_robot(user_agent: str) -> None:
+    assert who(user_agent).category == "unknown"
+
+
+def test_no_text_takes_longer_for_the_number_of_its_words_than_for_its_length() -> None:
+    """Counted in calls, not in time: a word again costs nothing, four times as many words about four times as much."""
+
+    def steps(text: str) -> int:
+        counted = 0
+
+        def count(frame: FrameType, event: str, arg: object) -> None:
+            nonlocal counted
+            counted += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            kind_of_declared(text, text)
+        finally:
+            sys.setprofile(None)
+        return counted
+
+    for piece in (".ai", " gpt", " bot zzplayer", " a{}bot zzplayer", " word{}"):
+        small, large = (steps("".join(piece.format(number) for number in range(count))) for count in (500, 2000))
+        assert large < (6 * small if "{}" in piece else small + 50), piece
 
 
 # -- what it collects for ------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ from guard.directories import (
     read_directory,
 )
 from guard.fetch import PUBLIC, Fetched, FetchError, Reach
-from guard.webbotauth import WELL_KNOWN, Key, Proof, Settings, Signed, verify
+from guard.hosts import WELL_KNOWN
+from guard.webbotauth import Key, Proof, Settings, Signed, verify
 from tests import test_webbotauth
 from tests.conftest import SHARED
 from tests.publisher import HANGING, UNAVAILABLE, Answer, Publisher, bomb, dripping, gzip_bomb, redirecting

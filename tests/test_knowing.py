@@ -323,3 +323,10 @@ SIGNED = "verification: signatures: "
 )
 def test_what_is_no_way_to_check_is_refused_with_file_line_and_key(block: str, message: str) -> None:
     assert ("own.yaml", 5, message) in refusals(f"{HEAD}\nverification: {block}\n")
+
+
+@pytest.mark.parametrize("url", ["https://bot.example.com/keys?v=1", "https://bot.example.com/a//b"])
+def test_what_is_no_address_of_keys_is_refused_before_anything_starts(url: str) -> None:
+    block = f'{{signatures: {{directories: ["{url}"]}}}}'
+    (found,) = refusals(f"{HEAD}\nverification: {block}\n")
+    assert "this is no address of keys; write 'known', or an address like https://HOST" in found[2]

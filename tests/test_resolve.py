@@ -346,6 +346,18 @@ def test_a_source_that_could_never_be_fetched_is_told_at_once(url: str, kind: st
         Resolver({url: kind}, directory=None)
 
 
+async def test_two_who_open_at_once_leave_nothing_behind(publisher: Publisher, tmp_path: Path) -> None:
+    before = asyncio.all_tasks()
+    one = resolver(publisher, tmp_path)
+    await asyncio.gather(one.open(), one.open())
+    await one.close()
+    opening = asyncio.ensure_future(one.open())
+    await asyncio.sleep(0)
+    await one.close()
+    await opening
+    assert asyncio.all_tasks() == before
+
+
 def shipped_words() -> Words:
     text = "{version: 1, site: {name: x}, default: allow, verification: {lists: shipped, dns: true}}"
     words = words_of(read_policy(text))

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from guard import Guard, GuardMiddleware
-from guard.load import catalogue_of, read_policy
+from guard.errors import PolicyError
+from guard.load import catalogue_of, read_policy, together
 from guard.model import Record, Request, Verifying
 from guard.protocols import Change
 from guard.registers.sqlite import SqliteRegister
@@ -547,6 +548,43 @@ async def test_the_sidecar_hears_signatures_behind_a_hop_that_speaks_tls(
         assert records[0].decision.agent.name == "RadioAgent"
 
 
+async def test_what_a_robot_says_it_is_for_counts_whoever_signs(
+    publisher: Publisher, names: NameServer, tmp_path: Path
+) -> None:
+    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    policy = POLICY.replace("https://{host}{directory}", "https://other.example.org")
+    policy += '  - {{name: no AI, when: {{category: "ai-*"}}, then: block}}\n'
+    records: list[Record] = []
+    async with site(publisher, names, tmp_path, policy=policy, record=records.append) as one:
+        await one.witness.quiet()
+        status, _ = await through_middleware(one, signed_fields(), user_agent=b"AcmeTranscriberBot/2 whisper")
+        assert (status, *kept(records)[:2]) == (403, HOST, "verified")
+        assert records[-1].decision.agent.category == "ai-audio"
+
+
+async def test_an_agent_whose_keys_are_named_by_their_origin_is_known(
+    publisher: Publisher, names: NameServer, tmp_path: Path
+) -> None:
+    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    records: list[Record] = []
+    policy = POLICY.replace("https://{host}{directory}", "https://{host}")
+    async with site(publisher, names, tmp_path, policy=policy, record=records.append) as one:
+        await one.witness.quiet()
+        await through_middleware(one, signed_fields())
+        assert kept(records)[:2] == ("RadioAgent", "verified")
+
+
+async def test_who_comes_from_nowhere_opens_nothing_for_who_comes_from_elsewhere(
+    publisher: Publisher, names: NameServer, tmp_path: Path
+) -> None:
+    publisher.answers["/bots.json"] = listed("198.51.100.0/24")
+    async with site(publisher, names, tmp_path) as one:
+        await one.witness.resolver.refresh()
+        for _ in range(2):
+            assert one.says("fe80::1%eth0")[:2] == ("unverified", "allow")
+            assert one.says(HOME)[:2] == ("spoofed", "block")
+
+
 # -- with the policy -------------------------------------------------------------------------------------------
 
 
@@ -561,6 +599,26 @@ async def test_a_witness_goes_on_when_a_policy_says_the_same_and_ends_when_it_do
     await other.open()
     assert other.former is None
     await other.close()
+
+
+async def test_a_guard_that_is_put_in_force_by_hand_checks_names_like_the_one_before() -> None:
+    text = "{version: 1, site: {name: x}, default: %s, verification: {lists: shipped}}"
+    middleware = GuardMiddleware(says_here, Guard(read_policy(text % "allow")), join_robots=False)
+    before = middleware.guard.witness
+    middleware.guard = Guard(read_policy(text % "block"))
+    assert middleware.guard.witness is before is not None
+    await middleware.guard.close()
+
+
+def test_of_several_policies_any_may_say_how_names_are_checked_and_two_must_agree() -> None:
+    plain = "{version: 1, site: {name: a}, default: allow}"
+    other = "{version: 1, site: {name: b, hosts: b.example}, default: allow, verification: {lists: %s}}"
+    whole = together([read_policy(plain, "a.yaml"), read_policy(other % "shipped", "b.yaml")])
+    assert {one.verifying.lists for one in (whole, *whole.scopes)} == {"shipped"}
+    assert words_of(whole) is not None
+    with pytest.raises(PolicyError, match=r"b\.yaml: 'verification' is for all hosts, and a\.yaml says another"):
+        first = plain.replace("default", "verification: {lists: fetch}, default")
+        together([read_policy(first, "a.yaml"), read_policy(other % "shipped", "b.yaml")])
 
 
 def test_a_policy_that_wants_nothing_known_has_no_witness() -> None:
