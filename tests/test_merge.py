@@ -155,9 +155,19 @@ def test_the_directive_files_stay_open_whatever_the_platform_says(ours: str, the
             assert both.allowed("Nobody", f"{path}?x=1") or more
 
 
+def without_last_stars(text: str) -> str:
+    """Stars at the end of an Allow make it longer to some readers and are nothing to others: they do not count."""
+    lines = []
+    for line in text.splitlines():
+        name, _, pattern = line.partition(": ")
+        lines.append(f"{name}: {pattern.rstrip('*') or pattern[:1]}" if name == "Allow" else line)
+    return "".join(f"{line}\n" for line in lines)
+
+
+@example("User-agent: *\nDisallow: /$\nAllow: /*\n")
 @given(files(WILD))
 def test_who_joins_the_same_file_twice_gets_what_it_says(ours: str) -> None:
-    both, one = read_robots(joined(ours, ours).text), read_robots(ours)
+    both, one = read_robots(joined(ours, ours).text), read_robots(without_last_stars(ours))
     for token in [*TOKENS[1:], "Nobody"]:
         for path in ("/", "/a", "/ab", "/a/b", "/b?a", "/aab.b"):
             assert both.allowed(token, path) is one.allowed(token, path)
