@@ -72,7 +72,7 @@ from guard.model import (
     Said,
 )
 from guard.networks import NOTHING_KNOWN, Knowledge
-from guard.policy import Policy, Step, Verdict, decide, trace
+from guard.policy import Policy, Rule, Step, Verdict, decide, trace
 from guard.policy import strictest as strictest_verdict
 from guard.protocols import NOTHING_LISTED, Listed, Recorder, RightsSource, Store, Witness
 from guard.readback import read_back
@@ -907,8 +907,13 @@ class Guard:
             said=self._said_of(held, verdict.route_class),
             known_by=checked.reason,
             keys=checked.keys,
-            ask=rule.ask if rule else "",
+            ask=self._asks(rule) if rule is not None and rule.ask else "",
         )
+
+    def _asks(self, rule: Rule) -> str:
+        """What a refusal by this rule asks for: only what would count."""
+        signatures = self.policy.verifying.signatures
+        return "signature of the path" if signatures is not None and signatures.require_path else rule.ask
 
     def admit(self, client: Client, decision: Decision) -> Admission | Future[Admission] | None:
         """Ask the limit of a `throttle` decision for one request; None when there is none to ask."""

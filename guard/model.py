@@ -301,8 +301,8 @@ class Decision(NamedTuple):
     Beside the policy's actions there are two of the guard's own: `serve` (a directive file, named in `file`)
     and `reject` (no safe reading). `observed` names rules on trial that would have acted; `weights` are the addends
     of rules that weigh, in their order. `said` is what its answer states of the work, None = what the policy does.
-    `known_by` says in words why the identity is this one; `ask` is what a refusal asks for ("signature");
-    `keys` are thumbprints of keys that it has proved to hold.
+    `known_by` says in words why the identity is this one; `ask` is what a refusal asks for ("signature", "signature of
+    the path"); `keys` are thumbprints of keys that it has proved to hold.
     """
 
     action: str

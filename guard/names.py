@@ -362,11 +362,6 @@ def _read_suffixes(suffixes: Iterable[str]) -> frozenset[str]:
     return frozenset("." + suffix.strip(".").lower() for suffix in suffixes if suffix.strip("."))
 
 
-def below(host: str, suffixes: Iterable[str]) -> bool:
-    """Whether a confirmed name is one of these operators': it ends in a suffix, at the border of a label."""
-    return bool(host) and host.endswith(tuple(_read_suffixes(suffixes)))
-
-
 def _read_server(text: str) -> tuple[str, int]:
     address, port = text, "53"
     if text.startswith("["):

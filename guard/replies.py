@@ -71,6 +71,14 @@ def refuse(
     return Reply(status, own + headers, body)
 
 
+def accept_signature(*, path: bool = False) -> Headers:
+    """The field that asks for a signature which would count (RFC 9421 5.1, draft-ietf-webbotauth-httpsig-protocol);
+    `path`: one that covers method and path, too."""
+    covered = '"@method" "@authority" "@path" "@query"' if path else '"@authority"'
+    asked = f'sig1=({covered} "signature-agent";key="sig1");created;expires;keyid;tag="web-bot-auth"'
+    return ((b"accept-signature", asked.encode()),)
+
+
 def rate_headers(limit: Limit, admission: Admission) -> Headers:
     """`Retry-After`, `RateLimit` and `RateLimit-Policy`, which agree: seconds are rounded up."""
     wait_s = max(1, math.ceil(admission.retry_after_s))

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
+from guard.hosts import keys_url
 from guard.model import Agent, Identity, Verifying
 from guard.networks import NOTHING_KNOWN, Knowledge
 
@@ -139,15 +140,7 @@ def can_be_checked(agent: Agent, verifying: Verifying) -> bool:
             signatures = verifying.signatures
             if signatures.discover or "known" in signatures.directories:
                 return True
-            if any(_listed(source, signatures.directories) for source in check.sources):
+            listed = {keys_url(directory) for directory in signatures.directories}
+            if any(keys_url(source) in listed for source in check.sources):
                 return True
     return False
-
-
-def _listed(source: str, directories: tuple[str, ...]) -> bool:
-    origin = source.removesuffix(DIRECTORY_PATH)
-    return source in directories or origin in directories
-
-
-DIRECTORY_PATH = "/.well-known/http-message-signatures-directory"
-"""Where the keys of an origin are (draft-ietf-webbotauth-httpsig-directory)."""

@@ -326,16 +326,6 @@ def read_signatures(signed: Signed, settings: Settings) -> tuple[Claim | Proof, 
     return tuple(_read_claim(label, ours[label], values, agent, signed, settings) for label in ours)
 
 
-def accept_signature(label: str = "sig1", *, path: bool = False, nonce: str = "") -> str:
-    """The value of Accept-Signature that asks for such a signature (RFC 9421, 5.1), fit for a 401, 403 or 429.
-
-    `path`: one that covers method and path, too. `nonce`: one that holds this nonce.
-    """
-    covered = '"@method" "@authority" "@path" "@query"' if path else '"@authority"'
-    asked = f';nonce="{nonce}"' if nonce else ""
-    return f'{label}=({covered} "signature-agent";key="{label}");created;expires;keyid{asked};tag="{TAG}"'
-
-
 # -- reading a claim
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from guard.classify import BROWSER_AGENT
 from guard.declared import DECLARED
+from guard.hosts import WELL_KNOWN
 from guard.load import shipped_catalogue
 from guard.model import UNKNOWN_AGENT, Agent, Identity, Signatures, Verification, Verifying
 from guard.networks import NO_LABELS, NOTHING_KNOWN, Knowledge
 from guard.verify import (
-    DIRECTORY_PATH,
     Checked,
     can_be_checked,
     claims_nothing,
@@ -31,7 +31,7 @@ PAGE = "https://acme.example/bots.html"
 BY_LIST = Verification("ip-json", (LIST,))
 BY_PAGE = Verification("ip-html", (PAGE,))
 BY_NAME = Verification("rdns", (".crawl.acme.example", "acme.test"))
-BY_KEY = Verification("web-bot-auth", ("https://acme.example" + DIRECTORY_PATH,))
+BY_KEY = Verification("web-bot-auth", ("https://acme.example" + WELL_KNOWN,))
 HOST = "7.crawl.acme.example"
 VERIFIED, UNVERIFIED, SPOOFED, UNKNOWN = Identity.VERIFIED, Identity.UNVERIFIED, Identity.SPOOFED, Identity.UNKNOWN
 DNS = ("unasked", "pending", "confirmed", "denied", "failed")

@@ -15,12 +15,13 @@ import pytest
 
 from guard import Guard, GuardMiddleware
 from guard.errors import PolicyError
+from guard.hosts import WELL_KNOWN
 from guard.load import catalogue_of, read_policy, together
 from guard.model import Record, Request, Verifying
 from guard.protocols import Change
 from guard.registers.sqlite import SqliteRegister
 from guard.rights import Choice, Work
-from guard.verify import DIRECTORY_PATH, suffixes_of
+from guard.verify import suffixes_of
 from guard.watch import succeed
 from guard.witness import Witness, Words, give_witness, words_of
 
@@ -132,7 +133,7 @@ async def site(
     publisher: Publisher, names: NameServer, tmp_path: Path, checks: str = LISTED, policy: str = POLICY, **more: Any
 ) -> AsyncIterator[Site]:
     clock = Clock()
-    text = policy.format(checks=checks.format(url=f"https://{HOST}/bots.json"), host=HOST, directory=DIRECTORY_PATH)
+    text = policy.format(checks=checks.format(url=f"https://{HOST}/bots.json"), host=HOST, directory=WELL_KNOWN)
     read = read_policy(text)
     robot = catalogue_of(read).by_name["radiobot"]
     words = Words(
@@ -234,7 +235,7 @@ async def test_a_name_that_changes_its_address_between_two_looks_is_looked_up_on
 
     publisher.answers["/bots.json"] = listed("198.51.100.0/24")
     read = read_policy(
-        POLICY.format(checks=LISTED.format(url=f"https://{HOST}/bots.json"), host=HOST, directory=DIRECTORY_PATH)
+        POLICY.format(checks=LISTED.format(url=f"https://{HOST}/bots.json"), host=HOST, directory=WELL_KNOWN)
     )
     sources = ((f"https://{HOST}/bots.json", "ip-json"),)
     reach = publisher.reach(addresses=rebinding, allowed=())
@@ -389,7 +390,7 @@ def kept(records: list[Record]) -> tuple[str, str, str]:
 async def test_an_agent_that_looks_like_a_browser_is_known_by_its_signature(
     publisher: Publisher, names: NameServer, tmp_path: Path
 ) -> None:
-    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    publisher.answers[WELL_KNOWN] = jwks(ADA)
     records: list[Record] = []
     async with site(publisher, names, tmp_path, record=records.append) as one:
         await one.witness.quiet()
@@ -404,7 +405,7 @@ async def test_an_agent_that_looks_like_a_browser_is_known_by_its_signature(
 async def test_the_quick_road_for_requests_that_pass_is_not_for_signed_ones(
     publisher: Publisher, names: NameServer, tmp_path: Path
 ) -> None:
-    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    publisher.answers[WELL_KNOWN] = jwks(ADA)
     async with site(publisher, names, tmp_path) as one:
         await one.witness.quiet()
         fields = ((b"host", b"radio.example"),)
@@ -430,7 +431,7 @@ async def test_who_passed_under_a_name_opens_no_quick_road_for_who_borrows_it(
 async def test_a_signature_that_proves_nothing_is_none(
     wrong: str, publisher: Publisher, names: NameServer, tmp_path: Path
 ) -> None:
-    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    publisher.answers[WELL_KNOWN] = jwks(ADA)
     records: list[Record] = []
     async with site(publisher, names, tmp_path, record=records.append) as one:
         await one.witness.quiet()
@@ -455,7 +456,7 @@ async def test_a_signature_that_proves_nothing_is_none(
 async def test_keys_that_are_not_there_yet_make_nobody_wait(
     publisher: Publisher, names: NameServer, tmp_path: Path
 ) -> None:
-    publisher.answers[DIRECTORY_PATH] = HANGING
+    publisher.answers[WELL_KNOWN] = HANGING
     records: list[Record] = []
     async with site(publisher, names, tmp_path, record=records.append) as one:
         assert (await through_middleware(one, signed_fields()))[0] == 200
@@ -469,7 +470,7 @@ async def test_keys_that_are_not_there_yet_make_nobody_wait(
 async def test_who_signs_is_known_whatever_program_it_comes_with(
     software: bytes, publisher: Publisher, names: NameServer, tmp_path: Path
 ) -> None:
-    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    publisher.answers[WELL_KNOWN] = jwks(ADA)
     records: list[Record] = []
     async with site(publisher, names, tmp_path, record=records.append) as one:
         await one.witness.quiet()
@@ -480,7 +481,7 @@ async def test_who_signs_is_known_whatever_program_it_comes_with(
 async def test_somebody_elses_name_is_not_proven_by_a_key_of_ones_own(
     publisher: Publisher, names: NameServer, tmp_path: Path
 ) -> None:
-    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    publisher.answers[WELL_KNOWN] = jwks(ADA)
     records: list[Record] = []
     async with site(publisher, names, tmp_path, record=records.append) as one:
         await one.witness.quiet()
@@ -498,10 +499,14 @@ async def test_a_refusal_asks_for_a_signature_where_the_rule_says_so(
         assert headers[b"accept-signature"].startswith(b'sig1=("@authority" "signature-agent";key="sig1")')
         status, headers = await through_middleware(one, signed_fields(), path="/audio/7")
         assert b"accept-signature" not in headers
+    policy = POLICY.replace('directories: ["https://{host}"]', 'directories: ["https://{host}"], require_path: true')
+    async with site(publisher, names, tmp_path, policy=policy) as one:
+        _, headers = await through_middleware(one, (), user_agent=b"GPTBot/1.3", path="/api/1")
+        assert b'"@path"' in headers[b"accept-signature"]
 
 
 async def test_a_licence_for_a_key_is_for_who_holds_it(publisher: Publisher, names: NameServer, tmp_path: Path) -> None:
-    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    publisher.answers[WELL_KNOWN] = jwks(ADA)
     register = SqliteRegister(str(tmp_path / "rights.sqlite"))
     reserved = {"": {"train-ai": "disallow", "ai-use": "disallow", "agent": "disallow"}}
     from guard.rights import read_choice
@@ -517,7 +522,7 @@ async def test_a_licence_for_a_key_is_for_who_holds_it(publisher: Publisher, nam
         await one.witness.quiet()
         assert (await through_middleware(one, signed_fields()))[0] == 200
         stranger = Agent.ed25519(3)
-        publisher.answers[DIRECTORY_PATH] = jwks(ADA, stranger)
+        publisher.answers[WELL_KNOWN] = jwks(ADA, stranger)
         one.clock.now_s += 7200
         created = int(one.clock.now_s)
         others = signed_fields(stranger, created=created, expires=created + 60)
@@ -530,7 +535,7 @@ async def test_a_licence_for_a_key_is_for_who_holds_it(publisher: Publisher, nam
 async def test_the_sidecar_hears_signatures_behind_a_hop_that_speaks_tls(
     publisher: Publisher, names: NameServer, tmp_path: Path
 ) -> None:
-    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    publisher.answers[WELL_KNOWN] = jwks(ADA)
     policy = POLICY.replace('contact: "mailto:ada@radio.example"', "trusted_proxies: [127.0.0.1/32]")
     records: list[Record] = []
     async with (
@@ -551,7 +556,7 @@ async def test_the_sidecar_hears_signatures_behind_a_hop_that_speaks_tls(
 async def test_what_a_robot_says_it_is_for_counts_whoever_signs(
     publisher: Publisher, names: NameServer, tmp_path: Path
 ) -> None:
-    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    publisher.answers[WELL_KNOWN] = jwks(ADA)
     policy = POLICY.replace("https://{host}{directory}", "https://other.example.org")
     policy += '  - {{name: no AI, when: {{category: "ai-*"}}, then: block}}\n'
     records: list[Record] = []
@@ -565,7 +570,7 @@ async def test_what_a_robot_says_it_is_for_counts_whoever_signs(
 async def test_an_agent_whose_keys_are_named_by_their_origin_is_known(
     publisher: Publisher, names: NameServer, tmp_path: Path
 ) -> None:
-    publisher.answers[DIRECTORY_PATH] = jwks(ADA)
+    publisher.answers[WELL_KNOWN] = jwks(ADA)
     records: list[Record] = []
     policy = POLICY.replace("https://{host}{directory}", "https://{host}")
     async with site(publisher, names, tmp_path, policy=policy, record=records.append) as one:
