@@ -71,7 +71,9 @@ def rewrite(path: Path, text: str) -> float:
 
 def lines_of(running: Running) -> list[dict[str, object]]:
     """What was said about the policy on stdout so far."""
-    said = [json.loads(line) for line in running.log.read_text().splitlines() if line.startswith("{")]
+    lines = running.log.read_text().splitlines(keepends=True)
+    # What is being written at this moment may end in the middle of a line.
+    said = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
     return [line for line in said if line.get("event") == "policy"]
 
 

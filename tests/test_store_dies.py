@@ -63,7 +63,8 @@ class Load:
 
 def counted(guard: Running) -> list[str]:
     """Where each limit was counted so far: shared or local."""
-    lines = [json.loads(line) for line in guard.log.read_text().splitlines() if line.startswith("{")]
+    text = guard.log.read_text().splitlines(keepends=True)
+    lines = [json.loads(line) for line in text if line.startswith("{") and line.endswith("\n")]
     return [line["counted"] for line in lines if "counted" in line]
 
 
