@@ -540,7 +540,7 @@ class PolicyReader(NodeReader):
             self.refuse(item, f"{where}needs 'when' (what the rule applies to)")
         # Of ten thousand rules most say only the most needful: what is not there is not asked for one by one.
         said = {key.text for key, _ in item.entries}
-        limit = self.rule_limit(item, then, limits, where) if then == "throttle" or "limit" in said else None
+        asked = self.rule_limits(item, then, limits, where) if then == "throttle" or "limit" in said else ()
         label_node = item.get("label") if "label" in said else None
         if then not in ("label", None) and label_node is not None:
             self.refuse(label_node, f"{where}'label' goes with 'then: label'")
@@ -557,7 +557,7 @@ class PolicyReader(NodeReader):
             then=then or "allow",
             mode=self.mode(item, where, Mode.ENFORCE) if "mode" in said else Mode.ENFORCE,
             reason=self.text(item, "reason", where).strip() if "reason" in said else "",
-            limit=limit,
+            limits=asked,
             label=label,
             line=item.line,
             weight=self.weight(weigh_node, where) if weigh_node is not None else 0,
@@ -607,16 +607,17 @@ class PolicyReader(NodeReader):
             self.refuse(item.get("until") or item, f"{where}'until' is not after 'from': it would never be in force")
         return -inf if start is None else start, inf if end is None else end
 
-    def rule_limit(self, item: Mapping, then: str | None, limits: dict[str, Limit], where: str) -> Limit | None:
+    def rule_limits(self, item: Mapping, then: str | None, limits: dict[str, Limit], where: str) -> tuple[Limit, ...]:
+        """The limits that all have to admit what is throttled."""
         node = item.get("limit")
         if then == "throttle" and node is None:
             self.refuse(item, f"{where}'throttle' needs 'limit: NAME' (one of 'limits')")
         if node is None:
-            return None
+            return ()
         if then not in ("throttle", None):
             self.refuse(node, f"{where}'limit' goes with 'then: throttle'")
-        name = self.one_of(node, limits, "limit", where)
-        return limits[name] if name else None
+        names = [self.one_of(one, limits, "limit", where) for one in self.texts(node, where)]
+        return tuple(dict.fromkeys(limits[name] for name in names if name))
 
     def check_open(self, rule: Rule, when: Mapping) -> None:
         """Directive paths stay open to everyone: a rule that says otherwise is refused."""
@@ -848,7 +849,7 @@ class PolicyReader(NodeReader):
             self.refuse(item, f"{where}needs 'then' ({', '.join(language.ROW_ACTIONS)})")
             return None
         then = self.action(then_node, language.ROW_ACTIONS, where)
-        limit = self.rule_limit(item, then, limits, where)
+        asked = self.rule_limits(item, then, limits, where)
         if then in (None, "inherit"):
             return None
         return Rule(
@@ -857,7 +858,7 @@ class PolicyReader(NodeReader):
             then=then or "allow",
             mode=self.mode(item, where, Mode.ENFORCE),
             reason=self.text(item, "reason", where).strip(),
-            limit=limit,
+            limits=asked,
             line=key.line,
             file=key.file or self.file,
         )
@@ -899,7 +900,7 @@ class PolicyReader(NodeReader):
             when=(),
             then=then or "block",
             reason=self.text(item, "reason", where).strip(),
-            limit=self.rule_limit(item, then, limits, where),
+            limits=self.rule_limits(item, then, limits, where),
             line=item.line,
             file=item.file or self.file,
         )

@@ -185,12 +185,22 @@ def _say(value: object) -> str:
     return str(value)
 
 
-def say_limit(limit: Limit | None) -> str:
+def say_limits(limits: Iterable[Limit]) -> str:
+    return " and ".join(map(say_limit, limits))
+
+
+def say_limit(limit: Limit) -> str:
     """`plain tools: 2/s, burst 40, by client`."""
-    if limit is None:
-        return ""
+    by = f"by {' and '.join(limit.key)}"
+    unit = "" if limit.unit == "requests" else f" {limit.unit}"
+    exact = ", exact" if limit.precision == "exact" and limit.kind == "rate" else ""
+    costs = f", each counts {limit.cost}" if limit.cost != 1 else ""
+    if limit.kind == "concurrent":
+        return f"{limit.name}: {limit.count} at once, {by}"
+    if limit.kind == "quota":
+        return f"{limit.name}: {limit.count}{unit} a calendar {limit.period}{costs}, {by}"
     window = {1: "s", 60: "min", 3600: "h", 86400: "day"}.get(int(limit.window_s), f"{limit.window_s:g} s")
-    return f"{limit.name}: {limit.count}/{window}, burst {limit.burst}, by {' and '.join(limit.key)}"
+    return f"{limit.name}: {limit.count}{unit}/{window}, burst {limit.burst}{exact}{costs}, {by}"
 
 
 def _rules(old: Policy, new: Policy) -> Iterator[Change]:
@@ -231,8 +241,8 @@ def say_rule(rule: Rule) -> str:
     """What a rule does and when, on one line."""
     weighs = rule.then == "weigh"
     parts = [f"weigh {rule.weight:+d}" if weighs else rule.then]
-    if rule.limit:
-        parts.append(f"limit {rule.limit.name}")
+    if rule.limits:
+        parts.append(f"limit {' and '.join(limit.name for limit in rule.limits)}")
     if rule.label:
         parts.append(f"label {rule.label}")
     if rule.mode.value != "enforce":
@@ -432,7 +442,7 @@ class _Side:
         if outcome is None:
             verdict = decide(self.policy, evidence, self.now_s)
             rule = verdict.rule
-            outcome = Outcome(verdict.action, rule.name if rule else "default", say_limit(rule.limit) if rule else "")
+            outcome = Outcome(verdict.action, rule.name if rule else "default", say_limits(verdict.limits))
             self._memo[evidence] = outcome
         return outcome
 

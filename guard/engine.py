@@ -51,6 +51,7 @@ from guard.hosts import keys_url
 from guard.identify import TrustedHops, identify
 from guard.language import METHODS
 from guard.ledger.versions import scope_of
+from guard.limits import admit, asks_of, leave
 from guard.load import shipped_catalogue
 from guard.memo import Memo
 from guard.model import (
@@ -63,7 +64,6 @@ from guard.model import (
     Decision,
     Headers,
     Identity,
-    Limit,
     Mode,
     Record,
     Reply,
@@ -900,7 +900,10 @@ class Guard:
             agent=agent,
             identity=checked.identity,
             route_class=verdict.route_class,
-            limit=rule.limit if rule else None,
+            limits=verdict.limits,
+            cost=rule.cost if rule else 1,
+            work=str(held.work) if held.work is not None and held.work is not _ANYBODYS else "",
+            settles=any(limit.kind == "concurrent" or limit.afterwards for limit in verdict.limits),
             labels=verdict.labels,
             observed=tuple(watching.name for watching in verdict.observed),
             weights=tuple((heavy.name, heavy.weight) for heavy in verdict.weighed),
@@ -915,12 +918,18 @@ class Guard:
         signatures = self.policy.verifying.signatures
         return "signature of the path" if signatures is not None and signatures.require_path else rule.ask
 
-    def admit(self, client: Client, decision: Decision) -> Admission | Future[Admission] | None:
-        """Ask the limit of a `throttle` decision for one request; None when there is none to ask."""
-        limit = decision.limit
-        if limit is None:
+    def admit(self, request: Request, client: Client, decision: Decision) -> Admission | Future[Admission] | None:
+        """Ask the limits of a `throttle` decision for one request; None when there is none to ask."""
+        limits = decision.limits
+        if not limits:
             return None
-        return self.store.take(limit, limit_key(limit, client, decision.agent, self.policy.site.name))
+        if len(limits) == 1 and (limit := limits[0]).key == ("client",):
+            return self.store.take(limit, client.key, limit.cost * decision.cost)
+        return admit(self.store, asks_of(request, client, decision, self.policy.site.name))
+
+    def leave(self, request: Request, client: Client, decision: Decision, body_bytes: int) -> None:
+        """The answer to an admitted request whose decision `settles` is over. Call it once."""
+        leave(self.store, asks_of(request, client, decision, self.policy.site.name), body_bytes)
 
     def temper(self, decision: Decision, admission: Admission) -> Admission:
         """What the policy makes of an answer that the shared store could not give: `on_store_failure`."""
@@ -979,7 +988,7 @@ class Guard:
             return self.reject(400, decision_id, decision)
         headers = self.headers_of(decision)
         if admission is CLOSED:
-            plain = decision._replace(reason="", limit=None)
+            plain = decision._replace(reason="", limits=())
             return refuse(self.policy.site, 503, plain, accept, decision_id, headers, admission)
         return TABLE[decision.action](self.policy.site, decision, admission, accept, decision_id, headers)
 
@@ -1088,20 +1097,6 @@ ASK_WHO = Decision("reject", "", Mode.ENFORCE, "", UNKNOWN_AGENT, Identity.UNKNO
 
 REJECTED = Decision("reject", "", Mode.ENFORCE, "", UNKNOWN_AGENT, Identity.UNKNOWN, "api")
 """What the edges use for a request that never became one."""
-
-
-def limit_key(limit: Limit, client: Client, agent: Agent, site: str) -> bytes:
-    """What one request counts under: the parts that the limit names, each with its length, so none can be forged."""
-    if limit.key == ("client",):
-        return client.key
-    parts = {
-        "client": client.key,
-        "prefix": client.prefix,
-        "agent": agent.name.encode(),
-        "operator": agent.operator.encode(),
-        "site": site.encode(),
-    }
-    return b"".join(b"%d:%b" % (len(parts[name]), parts[name]) for name in limit.key)
 
 
 def _read_named(value: bytes) -> tuple[Found, ...]:

@@ -107,7 +107,7 @@ class _Lint:
             rule = named.rule
             if limited.action != "throttle" or named.action != "allow" or rule is None or rule.name in told:
                 continue
-            limit = limited.rule.limit.name if limited.rule is not None and limited.rule.limit is not None else ""
+            limit = limited.limits[0].name if limited.limits else ""
             told.add(rule.name)
             yield self._warn(
                 rule,
@@ -315,7 +315,7 @@ def _unused_limits(policy: Policy) -> list[Problem]:
     used: set[str] = set()
     limits: dict[tuple[str, int], Limit] = {}
     for one in (policy, *policy.scopes):
-        used |= {rule.limit.name for rule in _all_rules(one) if rule.limit is not None}
+        used |= {limit.name for rule in (*_all_rules(one), *one.limiting) for limit in rule.limits}
         limits |= {(limit.file, limit.line): limit for limit in one.limits}
     return [
         Problem(

@@ -436,6 +436,7 @@ class _Meeting:
     action: str
     rule: Rule | None
     trial: bool
+    limits: tuple[Limit, ...] = ()
 
 
 def check_limits(policy: Policy, catalogue: Catalogue, now_s: float = 0.0) -> tuple[Problem, ...]:
@@ -445,14 +446,15 @@ def check_limits(policy: Policy, catalogue: Catalogue, now_s: float = 0.0) -> tu
     An error is only said where harm is certain: the limit is below what one address asks (for the key `prefix`, one
     neighbourhood) on route classes that the persona cannot avoid.
     """
-    if all(rule.then != "throttle" for rule in _all_rules(policy)):
+    if all(rule.then != "throttle" for rule in (*_all_rules(policy), *policy.limiting)):
         return ()
     found: dict[Limit, list[_Shortfall]] = {}
     for persona, meetings in _meet_all(policy, catalogue, now_s, ("throttle", "weigh", "label")):
         by_limit: dict[Limit, list[_Meeting]] = {}
         for meeting in meetings:
-            if meeting.action == "throttle" and meeting.rule is not None and meeting.rule.limit is not None:
-                by_limit.setdefault(meeting.rule.limit, []).append(meeting)
+            if meeting.action == "throttle":
+                for limit in meeting.limits:
+                    by_limit.setdefault(limit, []).append(meeting)
         for limit, under in by_limit.items():
             if (shortfall := _hold_against(persona, limit, under)) is not None:
                 found.setdefault(limit, []).append(shortfall)
@@ -512,9 +514,9 @@ def _meet_all(
                 found = verdicts[evidence] = tuple(decide(policy, evidence, moment) for moment in moments)
             for verdict in found:
                 trial = policy.mode is Mode.OBSERVE
-                meetings[_Meeting(place, asks, verdict.action, verdict.rule, trial)] = None
+                meetings[_Meeting(place, asks, verdict.action, verdict.rule, trial, verdict.limits)] = None
                 for rule in verdict.observed:
-                    meetings[_Meeting(place, asks, rule.then, rule, True)] = None
+                    meetings[_Meeting(place, asks, rule.then, rule, True, rule.limits)] = None
         yield persona, tuple(meetings)
 
 

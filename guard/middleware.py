@@ -209,10 +209,10 @@ class GuardMiddleware:
         request, host = self._read_request(scope, guard)
         decision = guard.decide(request)
         if host is not None and not is_host(host):
-            decision = decision._replace(action="reject", limit=None, mode=terms.strictest_mode)
+            decision = decision._replace(action="reject", limits=(), mode=terms.strictest_mode)
         admission: Admission | None = None
-        if decision.limit is not None:
-            asked = guard.admit(guard.client(request), decision)
+        if decision.limits:
+            asked = guard.admit(request, guard.client(request), decision)
             if asked is not None:
                 admission = guard.temper(decision, asked if isinstance(asked, Admission) else await asked)
         if guard.work_header:

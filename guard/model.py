@@ -184,7 +184,8 @@ class Request(NamedTuple):
     `peer` is the address at the other end of the socket, or None (unix socket). `path` is a second spelling
     of the path, for servers that hand over a decoded one which may differ. A `user_agent` of None is not known
     (a log that lacks it), which is another thing than b"", a request without one. `signed` is there when the request
-    carries signatures and somebody wants to know.
+    carries signatures and somebody wants to know. `account` and `session` are what the policy's `site` reads them from,
+    b"" when there is none.
     """
 
     method: str
@@ -195,6 +196,8 @@ class Request(NamedTuple):
     path: str | None = None
     query: bytes = b""
     signed: Signed | None = None
+    account: bytes = b""
+    session: bytes = b""
 
 
 class Client(NamedTuple):
@@ -202,12 +205,14 @@ class Client(NamedTuple):
 
     `address` is canonical text ("203.0.113.9", "2001:db8::1"), or "" when there is none to be known.
     `key` is what limits count on: the address for IPv4, the /64 for IPv6, b"?" when unknown, so that
-    no missing address ever skips a check. `prefix` is the neighbourhood: /24 or /48, packed.
+    no missing address ever skips a check. `prefix` is the neighbourhood: /24 or /48, packed. `asn` is the number of the
+    network that announces the address, 0 when nobody has told.
     """
 
     address: str
     key: bytes
     prefix: bytes = b"?"
+    asn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,11 +266,28 @@ class Browser(NamedTuple):
     version: str
 
 
+LIMIT_KINDS: tuple[str, ...] = ("rate", "quota", "concurrent")
+"""So much in a time, over and over (GCRA); so much a calendar day or month (UTC); so many at once."""
+
+LIMIT_UNITS: tuple[str, ...] = ("requests", "bytes", "audio-seconds")
+"""What a limit counts. Bytes and seconds of audio are known only once they were sent: who has used up a budget is
+refused the next request, not cut off in this one."""
+
+PRECISIONS: tuple[str, ...] = ("leased", "exact")
+"""Both never admit too many. Leased: a worker may hold some of what is left for itself, and asks the store seldom.
+Exact: nothing is held, and each request asks."""
+
+PERIODS: tuple[str, ...] = ("day", "month")
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A GCRA limit: `count` requests per `window_s` seconds sustained, `burst` at once.
+    """How much of something `key` may have. `kind` is one of LIMIT_KINDS.
 
-    In any window of W seconds at most floor(W / emission_s) + burst requests are admitted.
+    rate: `count` per `window_s` seconds sustained, `burst` at once (GCRA). In any window of W seconds at most
+    floor(W / emission_s) + burst are admitted. quota: `count` per `period` (one of PERIODS, UTC). concurrent: `count`
+    at once. `unit` is what is counted, one of LIMIT_UNITS; `count` and `burst` are in that unit (bytes in bytes).
+    A second of audio is taken as `bitrate` / 8 bytes. A request costs `cost`.
     """
 
     name: str
@@ -275,24 +297,37 @@ class Limit:
     key: tuple[str, ...] = ("client",)
     line: int = field(default=0, compare=False)
     file: str = field(default="", compare=False)
+    kind: str = "rate"
+    period: str = ""
+    precision: str = "leased"
+    unit: str = "requests"
+    cost: int = 1
+    bitrate: int = 128_000
 
     @property
     def emission_s(self) -> float:
-        """Seconds between two requests at the sustained rate (GCRA's T)."""
+        """Seconds between two units at the sustained rate (GCRA's T)."""
         return self.window_s / self.count
+
+    @property
+    def afterwards(self) -> bool:
+        """Is its cost known only when the answer was sent?"""
+        return self.unit != "requests"
 
 
 class Admission(NamedTuple):
     """What a store answered for one request under one limit.
 
     `remaining` requests could follow at once. `retry_after_s` is 0.0 when allowed, else the time until the
-    next request would be. `shared` says whether the whole fleet was asked or only this worker.
+    next request would be. `shared` says whether the whole fleet was asked or only this worker. `limit` is the one that
+    refused, of several; None when there was but one.
     """
 
     allowed: bool
     remaining: int
     retry_after_s: float
     shared: bool
+    limit: Limit | None = None
 
 
 class Decision(NamedTuple):
@@ -301,7 +336,8 @@ class Decision(NamedTuple):
     Beside the policy's actions there are two of the guard's own: `serve` (a directive file, named in `file`)
     and `reject` (no safe reading). `observed` names rules on trial that would have acted; `weights` are the addends
     of rules that weigh, in their order. `said` is what its answer states of the work, None = what the policy does.
-    `known_by` says in words why the identity is this one; `ask` is what a refusal asks for ("signature", "signature of
+    `limits` all have to admit it; each is asked for `cost` times its own. `known_by` says in words why the identity is
+    this one; `work` names the work it is for, `settles` tells that some limit wants to know when it is over; `ask` is what a refusal asks for ("signature", "signature of
     the path"); `keys` are thumbprints of keys that it has proved to hold.
     """
 
@@ -312,7 +348,7 @@ class Decision(NamedTuple):
     agent: Agent
     identity: Identity
     route_class: RouteClass
-    limit: Limit | None = None
+    limits: tuple[Limit, ...] = ()
     labels: tuple[str, ...] = ()
     observed: tuple[str, ...] = ()
     file: str = ""
@@ -321,6 +357,9 @@ class Decision(NamedTuple):
     known_by: str = ""
     ask: str = ""
     keys: tuple[str, ...] = ()
+    cost: int = 1
+    work: str = ""
+    settles: bool = False
 
 
 class Reply(NamedTuple):

@@ -43,7 +43,8 @@ class RoutePatterns:
 class Rule:
     """`when` all hold, `then` do. `then` is one of ACTIONS, or "weigh": then `weight` is added and nothing settled.
 
-    `reason` is said to the client in words. In force from `from_s` until before `until_s` (seconds since 1970, UTC).
+    `limits` all have to admit a request that is throttled, each for `cost` times its own. `reason` is said to the client
+    in words. In force from `from_s` until before `until_s` (seconds since 1970, UTC).
     `line` and `file` are its place. Steps of a ladder and agents' rows are rules, too.
     """
 
@@ -52,7 +53,7 @@ class Rule:
     then: str
     mode: Mode = Mode.ENFORCE
     reason: str = ""
-    limit: Limit | None = None
+    limits: tuple[Limit, ...] = ()
     label: str = ""
     line: int = field(default=0, compare=False)
     weight: int = 0
@@ -60,6 +61,7 @@ class Rule:
     until_s: float = inf
     file: str = field(default="", compare=False)
     ask: str = ""
+    cost: int = 1
 
     def in_force(self, now_s: float) -> bool:
         return self.from_s <= now_s < self.until_s
@@ -244,7 +246,8 @@ class NetworkTable:
 class Policy:
     """Everything a policy file says, checked. `version` is a short hash of all text it was read from.
 
-    `hosts` are those it is for (none named: any), `scopes` the policies of hosts with words of their own; `rows` are
+    `limiting` are the limits that say themselves what they are for, as rules that throttle: they hold for all that is
+    let pass. `hosts` are those it is for (none named: any), `scopes` the policies of hosts with words of their own; `rows` are
     the agents' rows, the narrower before the wider; `sources` the files it was read from; `warnings` what is allowed
     and hardly meant. `kind_preferences` go before `preferences` for KINDS of content. `catalogue` are the agents with
     the policy's own facts, None when it has none; `verifying` says how their claims are checked.
@@ -275,6 +278,7 @@ class Policy:
     changes: tuple[Change, ...] = ()
     verifying: Verifying = field(default_factory=Verifying)
     catalogue: Catalogue | None = field(default=None, compare=False)
+    limiting: tuple[Rule, ...] = ()
 
     # -- made once, at the first question ----------------------------------------------------------------
 
@@ -318,16 +322,21 @@ class Policy:
         return RuleIndex(self.rows)
 
     @cached_property
+    def limiting_index(self) -> RuleIndex:
+        return RuleIndex(self.limiting)
+
+    @cached_property
     def turns(self) -> tuple[float, ...]:
         """The moments at which a rule begins or ends or a preference changes, in order (seconds since 1970, UTC)."""
-        moments = {moment for rule in (*self.rules, *self.rows) for moment in (rule.from_s, rule.until_s)}
+        rules = (*self.rules, *self.rows, *self.limiting)
+        moments = {moment for rule in rules for moment in (rule.from_s, rule.until_s)}
         moments |= {change.from_s for change in self.changes}
         return tuple(sorted(moment for moment in moments if -inf < moment < inf))
 
     @cached_property
     def _asked(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
-        for rule in (*self.rules, *self.rows):
+        for rule in (*self.rules, *self.rows, *self.limiting):
             for condition in leaves(rule.when):
                 found.setdefault(condition.fact, set()).update(condition.values)
         return found
@@ -499,7 +508,7 @@ class Step(NamedTuple):
 class Verdict(NamedTuple):
     """What the rules say of one reading. `rule` is None for the default. `observed` only would have acted.
 
-    `weighed` are the rules whose weights were added.
+    `weighed` are the rules whose weights were added. `limits` all have to admit what is throttled.
     """
 
     action: str
@@ -508,6 +517,7 @@ class Verdict(NamedTuple):
     observed: tuple[Rule, ...]
     route_class: RouteClass
     weighed: tuple[Rule, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
     @property
     def weight(self) -> int:
@@ -516,6 +526,36 @@ class Verdict(NamedTuple):
 
 def decide(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> Verdict:
     """The verdict on one reading at a moment (seconds since 1970). Pure."""
+    verdict = _settle(policy, evidence, now_s)
+    if verdict.action == "throttle" and verdict.rule is not None:
+        verdict = verdict._replace(limits=verdict.rule.limits)
+    if policy.limiting and verdict.action in ("allow", "throttle") and verdict.route_class != "directive":
+        verdict = _limit(policy, evidence, now_s, verdict)
+    return verdict
+
+
+def _limit(policy: Policy, evidence: Evidence, now_s: float, verdict: Verdict) -> Verdict:
+    """The verdict with the limits that hold for whatever is let pass. Who is let pass by default is throttled by the
+    first of them; an allowing rule keeps its name."""
+    if policy._asks_labels and verdict.labels:
+        evidence = evidence._replace(label=_lower(list(verdict.labels)))
+    trying = policy.mode is Mode.ENFORCE
+    limits = dict.fromkeys(verdict.limits)
+    observed = list(verdict.observed)
+    first = verdict.rule
+    for rule in policy.limiting_index.candidates(evidence):
+        if not all_hold(rule.when, evidence) or not rule.in_force(now_s):
+            continue
+        if trying and rule.mode is Mode.OBSERVE:
+            observed.append(rule)
+            continue
+        first = first or rule
+        limits |= dict.fromkeys(rule.limits)
+    action = "throttle" if limits else verdict.action
+    return verdict._replace(action=action, rule=first, observed=tuple(observed), limits=tuple(limits))
+
+
+def _settle(policy: Policy, evidence: Evidence, now_s: float) -> Verdict:
     labels: list[str] = []
     observed: list[Rule] = []
     weighed: list[Rule] = []
@@ -573,13 +613,18 @@ def _row(policy: Policy, evidence: Evidence, observed: list[Rule] | None) -> Rul
 
 
 def strictest(verdicts: Iterable[Verdict]) -> Verdict:
-    """Of the verdicts on all readings the one that counts: of limits the slower, else the first among equals."""
-    return max(verdicts, key=_severity)
+    """Of the verdicts on all readings the one that counts: of limits the slower, else the first among equals. What is
+    limited in any reading is."""
+    every = list(verdicts)
+    found = max(every, key=_severity)
+    if len(every) > 1 and found.action == "throttle":
+        found = found._replace(limits=tuple(dict.fromkeys((*found.limits, *(x for one in every for x in one.limits)))))
+    return found
 
 
 def _severity(verdict: Verdict) -> tuple[int, float]:
-    limit = verdict.rule.limit if verdict.rule is not None and verdict.action == "throttle" else None
-    return _SEVERITY[verdict.action], limit.emission_s if limit is not None else 0.0
+    slowest = max((limit.emission_s for limit in verdict.limits), default=0.0)
+    return _SEVERITY[verdict.action], slowest
 
 
 def trace(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> tuple[Step, ...]:

@@ -18,16 +18,29 @@ if TYPE_CHECKING:
     from guard.webbotauth import Proof
 
 
+LAG_S = 0.5
+"""So old may a shared store's word be on what was charged or metered elsewhere, while it can be reached: an interval of
+the sync, a round trip, and a worker that was busy."""
+
+LAPSE_S = 30.0
+"""So long the places of a worker that died are kept."""
+
+
 @runtime_checkable
 class Store(Protocol):
     """Counts requests against limits.
 
     Contract (tests/test_stores.py runs it over every store):
 
-    - in any window of W seconds, at most floor(W / T) + burst calls for one (limit, key) are allowed;
+    - rate: in any window of W seconds, calls for one (limit, key) that cost at most floor(W / T) + burst are allowed;
+    - quota: in each calendar period (UTC, by the store's clock), calls that cost at most `count`;
+    - concurrent: at most `count` calls that were allowed and not yet left; who dies has left after LAPSE_S at most;
     - a refused call takes nothing; `retry_after_s` is honest: a call made after it is allowed if no one else took it;
+    - a leased limit may refuse early, by what a worker holds and nobody asks it for: never more than an eighth of the
+      burst and half of what was left, and nothing once less than two tokens a worker are left;
+    - what is charged afterwards may be LAG_S old when a request is held against it;
     - state for a key is gone by itself once the limit would be full again;
-    - `take` never raises and never blocks. It answers at once when it can, else with a future that is
+    - nothing raises and nothing blocks. `take` answers at once when it can, else with a future that is
       done within the store's deadline, whatever happens to the server.
 
     `shared` says whether it counts for the whole fleet; an answer with `shared=False` from such a store was made
@@ -36,8 +49,21 @@ class Store(Protocol):
 
     shared: bool
 
-    def take(self, limit: Limit, key: bytes) -> Admission | Future[Admission]:
-        """Ask for one request under `limit` for `key` (any bytes; a store must not keep them readable)."""
+    def take(self, limit: Limit, key: bytes, cost: int = 1) -> Admission | Future[Admission]:
+        """Ask for one request that costs `cost` under `limit` for `key` (any bytes; a store must not keep them
+        readable). A limit that is charged afterwards takes nothing now; a concurrent one takes a place."""
+        ...
+
+    def peek(self, limit: Limit, key: bytes, cost: int = 1) -> Admission | None:
+        """The refusal that `take` would answer with, where that is known without asking; else None. Takes nothing."""
+        ...
+
+    def charge(self, limit: Limit, key: bytes, cost: int) -> None:
+        """Take what a request has really cost, room or not: of limits that are charged afterwards."""
+        ...
+
+    def leave(self, limit: Limit, key: bytes) -> None:
+        """Give back the place that `take` gave under a concurrent limit. Call it once for each."""
         ...
 
     async def open(self) -> None:

@@ -164,7 +164,7 @@ class Replay:
     ) -> None:
         self.policy = policy
         self._clock = LogClock()
-        self._guard = Guard(policy, store=MemoryStore(clock=self._clock), catalogue=catalogue, clock=self._clock)
+        self._guard = Guard(policy, store=MemoryStore(clock=self._clock, wall=self._clock), catalogue=catalogue, clock=self._clock)
         sites = [one.site for one in (policy, *policy.scopes)]
         self._trusts_hops = any(site.trusted_proxies or site.trust_unix for site in sites)
         self._stand_ins: dict[str, bytes | None] = {}
@@ -202,9 +202,11 @@ class Replay:
         if user_agent is None and self._asks(guard, decision):
             action = "untold"
         elif action == "throttle":
-            admission = guard.admit(client, decision)
+            admission = guard.admit(request, client, decision)
             if admission is not None and not isinstance(admission, Future) and admission.allowed:
                 action = "allow"
+                if decision.settles:  # how long an answer took is in no log: it is over at once
+                    guard.leave(request, client, decision, entry.body_bytes)
         self._count(entry, client.key, client.prefix, decision, action)
         return Outcome(action, decision.rule)
 

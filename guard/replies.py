@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from html import escape
 
 from guard.model import Admission, Decision, Headers, Limit, Reply, Site
@@ -32,6 +33,7 @@ RATE = {
     "reset": "t",
     "quota": "q",
     "window": "w",
+    "unit": "qu",
 }
 """The names of draft-ietf-httpapi-ratelimit-headers-10. They still move, so they stand here and nowhere else."""
 
@@ -58,8 +60,8 @@ def refuse(
     title = _TITLES.get(status, "This request was not answered")
     detail = decision.reason or _why(status)
     own: Headers = (*NO_STORE, (b"x-guard-decision", decision_id.encode()))
-    if admission is not None and decision.limit is not None:
-        own += rate_headers(decision.limit, admission)
+    if admission is not None and decision.limits:
+        own += rate_headers(decision.limits, admission)
     elif admission is not None:
         own += ((b"retry-after", b"%d" % max(1, math.ceil(admission.retry_after_s))),)
     if decision.route_class in _HTML_ROUTES and _prefers_html(accept):
@@ -79,18 +81,42 @@ def accept_signature(*, path: bool = False) -> Headers:
     return ((b"accept-signature", asked.encode()),)
 
 
-def rate_headers(limit: Limit, admission: Admission) -> Headers:
-    """`Retry-After`, `RateLimit` and `RateLimit-Policy`, which agree: seconds are rounded up."""
+def rate_headers(limits: Sequence[Limit], admission: Admission) -> Headers:
+    """`Retry-After`, `RateLimit` and `RateLimit-Policy`, which agree: seconds are rounded up. All limits that had to
+    admit the request are told, and the state of the one that did not."""
     wait_s = max(1, math.ceil(admission.retry_after_s))
-    window_s = max(1, math.ceil(limit.burst * limit.emission_s))
-    name = limit.name.replace("\\", "").replace('"', "")
-    state = f'"{name}";{RATE["remaining"]}={admission.remaining};{RATE["reset"]}={wait_s}'
-    policy = f'"{name}";{RATE["quota"]}={limit.burst};{RATE["window"]}={window_s}'
+    limit = admission.limit or limits[0]
+    state = f'"{_plain(limit.name)}";{RATE["remaining"]}={admission.remaining};{RATE["reset"]}={wait_s}'
+    policy = ", ".join(map(_written, limits))
     return (
         (b"retry-after", b"%d" % wait_s),
         (RATE["state field"].encode(), state.encode("ascii", "replace")),
         (RATE["policy field"].encode(), policy.encode("ascii", "replace")),
     )
+
+
+def _plain(name: str) -> str:
+    """A name as a String of RFC 9651 may hold it."""
+    return name.replace("\\", "").replace('"', "")
+
+
+_UNITS = {"requests": "requests", "bytes": "content-bytes"}
+"""The quota units of the draft; others are told without one."""
+
+_PERIODS_S = {"day": 86_400, "month": 2_592_000}
+
+
+def _written(limit: Limit) -> str:
+    """One limit as the policy field names it: how much at most (`q`), in which time (`w`, seconds)."""
+    quota, unit = limit.count, _UNITS.get(limit.unit, "")
+    if limit.kind == "concurrent":
+        return f'"{_plain(limit.name)}";{RATE["quota"]}={quota};{RATE["unit"]}="concurrent-requests"'
+    if limit.kind == "quota":
+        window_s = _PERIODS_S[limit.period]
+    else:
+        quota, window_s = limit.burst, max(1, math.ceil(limit.burst * limit.emission_s))
+    said = f'"{_plain(limit.name)}";{RATE["quota"]}={quota};{RATE["window"]}={window_s}'
+    return said if unit == "requests" else f'{said};{RATE["unit"]}="{unit}"' if unit else said
 
 
 def _why(status: int) -> str:
@@ -127,8 +153,8 @@ def _problem(
     }
     if site.contact:
         problem["contact"] = site.contact
-    if admission is not None and decision.limit is not None:
-        problem["violated-policies"] = [decision.limit.name]
+    if admission is not None and decision.limits:
+        problem["violated-policies"] = [_plain((admission.limit or decision.limits[0]).name)]
     return json.dumps(problem).encode() + b"\n"
 
 

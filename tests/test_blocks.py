@@ -338,7 +338,7 @@ RULES = (
         ),
         "throttle",
         reason="Too fast.",
-        limit=SLOWLY,
+        limits=(SLOWLY,),
         from_s=DECEMBER + 18 * 3600,
         until_s=inf,
     ),
@@ -368,7 +368,7 @@ LADDERS = (
     Ladder(
         ("page", "search"),
         (
-            Rung(1, Rule("ladder: page, search at 1", (), "throttle", limit=SLOWLY)),
+            Rung(1, Rule("ladder: page, search at 1", (), "throttle", limits=(SLOWLY,))),
             Rung(10_000, Rule("ladder: page, search at 10000", (), "block", reason="Far too much.")),
         ),
     ),

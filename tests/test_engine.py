@@ -232,7 +232,7 @@ class Away:
     def __init__(self, allowed: bool) -> None:
         self.allowed = allowed
 
-    def take(self, limit: Limit, key: bytes) -> Admission | Future[Admission]:
+    def take(self, limit: Limit, key: bytes, cost: int = 1) -> Admission | Future[Admission]:
         return Admission(self.allowed, 0, 0.0 if self.allowed else 3.0, False)
 
     async def open(self) -> None: ...
@@ -260,7 +260,7 @@ def test_each_route_class_says_what_limits_do_without_the_store(word: str, local
     guard = Guard(policy, store=Away(local))
     request = Request("GET", b"/x", CURL, "192.0.2.1")
     client, decision = guard.consider(request)
-    admission = guard.admit(client, decision)
+    admission = guard.admit(request, client, decision)
     assert isinstance(admission, Admission)
     reply = guard.answer(decision, guard.temper(decision, admission), b"", "id")
     assert (reply.status if reply else None) == status

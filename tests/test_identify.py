@@ -286,8 +286,9 @@ def test_an_unknown_address_does_not_skip_a_limit() -> None:
             " rules: [{name: all, when: {path: /x}, then: throttle, limit: one}]}"
         )
     )
-    client, decision = guard.consider(Request("GET", b"/x", b"", None))
-    assert [guard.admit(client, decision).allowed for _ in range(2)] == [True, False]  # type: ignore[union-attr]
+    request = Request("GET", b"/x", b"", None)
+    client, decision = guard.consider(request)
+    assert [guard.admit(request, client, decision).allowed for _ in range(2)] == [True, False]  # type: ignore[union-attr]
 
 
 def test_the_client_address_cases_end_as_they_should() -> None:

@@ -22,7 +22,7 @@ from guard.load import load_policy, read_policy, shipped_catalogue, shipped_poli
 from guard.model import ROUTE_CLASSES, Limit
 from guard.policy import Policy
 from guard.sources import shipped_folder
-from guard.stores.memory import gcra
+from guard.stores.plans import gcra
 from tests.conftest import SHARED
 
 ABSENT = "../shared is not here"
@@ -52,13 +52,13 @@ def told(blocks: str, routes: str = ROUTES, now_s: float = 0.0) -> list[Problem]
 
 
 def with_limits(policy: Policy, limits: dict[str, Limit]) -> Policy:
-    rules = tuple(replace(rule, limit=limits[rule.limit.name]) if rule.limit else rule for rule in policy.rules)
-    rows = tuple(replace(row, limit=limits[row.limit.name]) if row.limit else row for row in policy.rows)
+    rules = tuple(replace(rule, limits=tuple(limits[one.name] for one in rule.limits)) for rule in policy.rules)
+    rows = tuple(replace(row, limits=tuple(limits[one.name] for one in row.limits)) for row in policy.rows)
     ladder = tuple(
         replace(
             one,
             rungs=tuple(
-                replace(rung, rule=replace(rung.rule, limit=limits[rung.rule.limit.name])) if rung.rule.limit else rung
+                replace(rung, rule=replace(rung.rule, limits=tuple(limits[x.name] for x in rung.rule.limits)))
                 for rung in one.rungs
             ),
         )

@@ -51,7 +51,7 @@ LIMITS = st.builds(
 
 @given(LIMITS, st.integers(0, 1_000), st.floats(0, 100_000))
 def test_our_fields_are_read_by_strict_readers_and_agree(limit: Limit, remaining: int, retry_after_s: float) -> None:
-    headers = dict(rate_headers(limit, Admission(False, remaining, retry_after_s, True)))
+    headers = dict(rate_headers((limit,), Admission(False, remaining, retry_after_s, True)))
     ((name, state),) = strict("RateLimit", headers[b"ratelimit"].decode())
     ((same, policy),) = strict("RateLimit-Policy", headers[b"ratelimit-policy"].decode())
     assert name == same

@@ -90,7 +90,7 @@ def test_one_second_is_not_called_seconds() -> None:
     limit = Limit("l", 1, 1.0, 1)
     for wait_s, words in ((0.2, "in 1 second."), (1.0, "in 1 second."), (1.1, "in 2 seconds.")):
         reply = refuse(
-            SITE, 429, decided("throttle", limit=limit), b"text/html", "id", (), Admission(False, 0, wait_s, True)
+            SITE, 429, decided("throttle", limits=(limit,)), b"text/html", "id", (), Admission(False, 0, wait_s, True)
         )
         assert words in reply.body.decode()
 
@@ -111,6 +111,6 @@ def test_every_action_of_a_policy_is_in_the_table() -> None:
     ],
 )
 def test_each_action_does_what_its_name_says(action: str, admission: Admission | None, status: int | None) -> None:
-    limit = Limit("l", 1, 1.0, 1) if action == "throttle" else None
-    reply = TABLE[action](SITE, decided(action, limit=limit), admission, b"", "id", ())
+    limits = (Limit("l", 1, 1.0, 1),) if action == "throttle" else ()
+    reply = TABLE[action](SITE, decided(action, limits=limits), admission, b"", "id", ())
     assert (reply.status if reply else None) == status

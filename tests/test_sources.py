@@ -70,7 +70,7 @@ def test_lists_follow_one_another_and_what_a_file_says_itself_comes_first(tmp_pa
     assert [rule.name for rule in policy.rules] == ["main", "one", "two"]
     assert [entry.route_class for entry in policy.routes] == ["api", "feed"]
     assert policy.route_class("/main/one") == "api"
-    assert policy.rules[2].limit is policy.limits[0]
+    assert policy.rules[2].limits[0] is policy.limits[0]
     assert [example.name for example in policy.examples] == ["e"]
 
 
@@ -436,7 +436,7 @@ def test_what_a_host_says_itself_comes_first_and_the_file_says_the_rest() -> Non
 
 def test_hosts_count_under_one_limit_when_they_share_it() -> None:
     policy = read_policy(HOSTS)
-    assert policy.scopes[1].rules[1].limit is policy.rules[1].limit
+    assert policy.scopes[1].rules[1].limits[0] is policy.rules[1].limits[0]
 
 
 def test_every_host_gets_the_guard_that_is_for_it() -> None:
@@ -713,7 +713,7 @@ def test_rows_are_asked_when_no_rule_settles_it() -> None:
 def test_a_row_may_throttle() -> None:
     policy = rows("  ai-train: {then: throttle, limit: slow}\n", more="limits: [{name: slow, rate: 1/s}]\n")
     found = decision(policy)
-    assert (found.action, found.limit) == ("throttle", policy.limits[0])
+    assert (found.action, found.limits) == ("throttle", policy.limits[:1])
 
 
 def test_no_row_closes_a_directive_path() -> None:

@@ -30,7 +30,7 @@ from guard.model import Admission, Limit
 from guard.protocols import Store
 from guard.stores import SCHEMES, MemoryStore, open_store
 from guard.stores.embedded import EmbeddedValkey, server_binary
-from guard.stores.memory import emission_us, gcra
+from guard.stores.plans import emission_us, gcra
 from guard.stores.redis import RedisStore, limit_name, place
 from tests.servers import DEBIAN_REDIS, Server, eventually, server
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from guard.classify import name_browser
 from guard.cli.policies import open_console, print_json, read_moment, read_or_complain, wrong_usage
-from guard.compare import say_dates
+from guard.compare import say_dates, say_limit
 from guard.engine import Guard
 from guard.errors import TargetError
 from guard.feeds import Held, Layer
@@ -194,11 +194,11 @@ def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[
             "rule": decision.rule,
             "mode": decision.mode.value,
             "reason": decision.reason,
-            "limit": decision.limit.name if decision.limit else None,
+            "limits": [limit.name for limit in decision.limits],
             "labels": list(decision.labels),
             "observed": list(decision.observed),
         },
-        "limit": _limit(decision.limit, policy, decision.route_class) if decision.limit else None,
+        "limits": [_limit(limit, policy, decision.route_class) for limit in decision.limits],
         "headers": {name.decode(): value.decode() for name, value in guard.headers_of(decision)},
     }
 
@@ -247,6 +247,8 @@ def _why(step: Step) -> list[str]:
 def _limit(limit: Limit, policy: Policy, route_class: str) -> dict[str, Any]:
     return {
         "name": limit.name,
+        "kind": limit.kind,
+        "said": say_limit(limit).partition(": ")[2],
         "count": limit.count,
         "window_s": limit.window_s,
         "burst": limit.burst,
@@ -328,9 +330,8 @@ def _print(explained: dict[str, Any]) -> None:
     )
     by = f"rule '{decision['rule']}'" if decision["rule"] else "the guard itself"
     console.print(Text(f"decision: {decision['action']} by {by}{acts}", style="bold"))
-    if (limit := explained["limit"]) is not None:
-        pace = f"{limit['count']} in {limit['window_s']:g} s, burst {limit['burst']}, by {' and '.join(limit['key'])}"
-        console.print(Text(f"limit: {limit['name']} ({pace}; without the store: {limit['on_store_failure']})"))
+    for limit in explained["limits"]:
+        console.print(Text(f"limit: {limit['name']} ({limit['said']}; without the store: {limit['on_store_failure']})"))
     for word in ("labels", "observed"):
         if decision[word]:
             console.print(Text(f"{word}: {', '.join(decision[word])}"))

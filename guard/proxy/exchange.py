@@ -87,8 +87,8 @@ class Exchange:
         if decision.action == "allow":
             self._forward()
             return
-        if decision.limit is not None:
-            asked = guard.admit(client, decision)
+        if decision.limits:
+            asked = guard.admit(request, client, decision)
             if isinstance(asked, Admission):
                 self.admission = guard.temper(decision, asked)
             elif asked is not None:
