@@ -1,112 +1,64 @@
-"""Limits counted together with all other workers, in Valkey or Redis. The only door to the `redis` package.
+"""Limits counted together with all other workers, in Valkey or Redis: alone, behind Sentinels, or as a cluster.
 
 The law of this file: the server may be slow, wrong or gone, and nobody who asks ever notices more than one deadline.
 
-    take()    a refusal still remembered, or the breaker is open -> answered at once
-              else one EVALSHA is queued and a future handed out
-    _write()  all that was queued in one tick of the loop goes out in one write
-    _read()   replies come in the order of the asks, each completes its future
-    _watch()  the oldest ask is past its deadline -> _fall()
-    _fall()   everybody waiting is answered by the local store, the breaker opens
-    _keep()   connects, proves that the server counts, closes the breaker, reads and writes until something breaks
+    take()     one that is held here is used, or a refusal is still known -> answered at once (`leases.py`)
+               nobody can be asked -> counted here
+               else an entry is queued, together with all who want the same in this tick, and a future handed out
+    charge()   noted, and told behind the request; so is leave()
+    told()     the server's word: some who waited are admitted, and perhaps some more are held
 
-There is one connection, and only `_keep` and its two children touch it. A caller who goes away takes nothing along
-but their own future.
+What a server counts under is in `names.py`, how it counts in `limits.lua`, how it is reached in `link.py`, which one it
+is in `topology.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import re
+import random
 import time
-from asyncio import CancelledError, Future, Task
-from collections import deque
-from collections.abc import Callable
-from hashlib import blake2b, sha1
-from importlib.resources import files
-from itertools import chain
-from typing import NamedTuple
-from urllib.parse import urlsplit
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, ResponseError
-
-from guard.errors import StoreError
 from guard.model import Admission, Limit
-from guard.stores.memory import MemoryStore, emission_us
+from guard.protocols import LAPSE_S
+from guard.stores.leases import Leases
+from guard.stores.link import Entry, Job, Link, Script, Times
+from guard.stores.memory import BUSY_S, MemoryStore
+from guard.stores.names import TAGS, Named, Names
+from guard.stores.plans import LONGEST_KEY, Plan, Plans, Slot, short
+from guard.stores.topology import Cluster, Dialler, Single, read_address
 
-MAX_WAITING = 10_000
-"""Asks queued or under way; those beyond are answered locally at once."""
+if TYPE_CHECKING:
+    from redis.exceptions import ResponseError
 
-PROBE_EVERY_S = 0.5
+    from guard.observe import Batch, Meters
 
-_log = logging.getLogger("guard.store")
+SYNC_S = 0.1
+"""What is told behind requests is told so often."""
 
-_SCRIPT = files("guard.stores").joinpath("gcra.lua").read_bytes()
-_SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
-_MARK = b"\0" * 16
-_MAX_REFUSALS = 20_000
-_KNOWN_LIMITS = 1024
-_OURS_TO_BLAME_S = 0.01
-_GRACE_S = 0.005
-
-
-def limit_name(name: str) -> str:
-    """The part of a key name that says which limit: at most 57 characters of A-Z a-z 0-9 _ . -"""
-    clean = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:48]
-    if clean == name:
-        return clean
-    return f"{clean}-{blake2b(name.encode(), digest_size=4).hexdigest()}"
-
-
-def place(url: str) -> str:
-    """A store's URL as it may be shown to people: without user, password and options."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme == "unix":
-            return f"unix://{parts.path}"
-        host = parts.hostname or "localhost"
-        return f"{parts.scheme}://{host}:{parts.port or 6379}{parts.path}"
-    except ValueError:
-        return "(unreadable url)"
-
-
-class _Plan(NamedTuple):
-    """What never changes for one limit: the command but for the 16 characters that name the key."""
-
-    limit: Limit
-    head: bytes
-    tail: bytes
-
-
-class _Ask(NamedTuple):
-    """One question under way. `at` is when it was put, `again` whether the script was already missing once."""
-
-    answer: Future[Admission]
-    limit: Limit
-    key: bytes
-    command: bytes
-    at: float
-    again: bool
+SYNC_AT_MOST_S = 0.4
+WORKERS_S = 5.0
+MAX_CHARGES = 50_000
+_OPS = {"rate": b"r", "quota": b"q", "concurrent": b"c", "afterwards": b"p"}
+_LAPSE_MS = b"%d" % (LAPSE_S * 1000)
+_WORKERS_MS = b"%d" % (WORKERS_S * 3000)
 
 
 class RedisStore:
-    """GCRA on a shared server: over all workers, at most floor(W / T) + burst admissions in any window of W.
+    """Limits on a shared server, see `guard.protocols.Store`.
 
-    `url` is redis://, rediss:// or unix://. `workers` is how many workers share the fallback (see `MemoryStore`):
-    while the server is away, at most floor(D / T) + max(burst, workers) are admitted in D seconds on top.
-    `secret` keys the names under which clients are counted, the same for all workers that share limits; without
-    one, whoever can read the server can find out addresses by trying them all.
-    `timeout_s` is the deadline of a take, `connect_timeout_s` what connecting may take besides.
+    `url` is redis://, rediss:// or unix://; redis+sentinel://HOST:PORT,…/SERVICE; redis+cluster://HOST:PORT,…
+    `workers` is how many workers share the fallback (see `MemoryStore`): while the server is away, at most
+    floor(D / T) + max(burst, workers) are admitted in D seconds on top. `secret` keys the names under which clients are
+    counted, the same for all workers that share limits (see `Names`). `timeout_s` is the deadline of a take,
+    `connect_timeout_s` what connecting may take besides. `meters` are synced behind requests.
 
-    A refusal is remembered until the server would allow again, and answered from memory: exact, because a
-    theoretical arrival time only grows. Counters: `calls` takes, `batches` writes to the server, `local` answers
-    from this worker alone, `denied_locally` refusals from memory, `errors` failures of the server, `breaker_open`.
+    Counters: `calls` takes, `scripts` script calls, `local` answers from this worker alone, `denied_locally` refusals
+    from memory, `errors` failures of servers, `breaker_open` when no server can be asked. `fleet` is how many workers
+    count together.
     """
 
     shared = True
@@ -120,324 +72,358 @@ class RedisStore:
         timeout_s: float = 0.05,
         connect_timeout_s: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        max_keys: int = 100_000,
+        meters: Meters | None = None,
     ) -> None:
-        self.calls = self.batches = self.local = self.errors = self.denied_locally = 0
-        self.breaker_open = True
-        self._place = place(url)
-        try:
-            # No timeout on single reads: a hundred replies of 49 ms each would all be in time. One deadline,
-            # here in `_watch` and `_connect`, covers the whole of it. RESP2 because every server and every
-            # proxy speaks it and our answers are three integers.
-            self._pool: ConnectionPool = ConnectionPool.from_url(
-                url,
-                socket_timeout=None,
-                socket_connect_timeout=connect_timeout_s,
-                retry=Retry(NoBackoff(), 0),
-                health_check_interval=0,
-                protocol=2,
-            )
-        except (ValueError, TypeError, RedisError):
-            # The text of these errors quotes parts of the URL, and with a stray character that is the password.
-            raise ValueError(f"store url {self._place!r}: not a redis://, rediss:// or unix:// url") from None
-        self._timeout_s = timeout_s
-        self._connect_s = connect_timeout_s + timeout_s
+        self.calls = self.local = self.denied_locally = self.calls_sent = 0
+        self.fleet = self._workers = max(1, workers)
+        self.meters = meters
+        self._script = Script("meters.lua") if meters is not None else None
         self._clock = clock
-        self._fallback = MemoryStore(clock, share=workers)
-        self._hash = blake2b(digest_size=8, key=blake2b(secret).digest())
-        self._plans: dict[str, _Plan] = {}
-        self._refused: dict[bytes, tuple[float, float]] = {}
-        self._queue: deque[_Ask] = deque()
-        self._asked: deque[_Ask | None] = deque()
-        self._script_missing = False
-        self._wake: Future[None] | None = None
+        self._fallback = MemoryStore(clock, share=workers, wall=wall)
+        self._names = Names(secret, wall)
+        self._plans = Plans(shared=True)
+        self._by_name = self._plans.by_name
+        self._renewed = 0
+        self._leases = Leases(max_keys)
+        self._known = self._leases.take
+        self._queued: dict[tuple[Slot, int], Entry] = {}
+        self._charges: dict[Slot, int] = {}
+        self._places: dict[Slot, int] = {}
+        self._asked_places: dict[Slot, int] = {}
+        self._dirty: set[Slot] = set()
+        self._worker = b""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._keeper: Task[None] | None = None
-        self._reader: Task[None] | None = None
-        self._watching = False
-        self._excused = False
+        self._syncing: asyncio.TimerHandle | None = None
+        self._beating: asyncio.TimerHandle | None = None
+        self._sync_s = SYNC_S
+        self._metering = False
+        address = read_address(url)
+        self._shown = address.shown
+        dialler = Dialler(address, connect_timeout_s)
+        times = Times(timeout_s, connect_timeout_s, clock)
+        self._servers: Single | Cluster
+        if address.kind == "cluster":
+            self._servers = Cluster(self, address, dialler, times)
+        else:
+            dial = dialler.dial_primary if address.kind == "sentinel" else dialler.dial
+            self._servers = Single(Link(self, address.shown, dial, times))
 
     def __repr__(self) -> str:
-        return f"RedisStore({self._place}, {'local' if self.breaker_open else 'shared'})"
+        return f"RedisStore({self._shown}, {'local' if self.breaker_open else 'shared'})"
+
+    @property
+    def scripts(self) -> int:
+        """Script calls sent so far."""
+        return self.calls_sent
+
+    @property
+    def errors(self) -> int:
+        """Failures of servers so far."""
+        return sum(link.errors for link in self._servers.links)
+
+    @property
+    def breaker_open(self) -> bool:
+        """Is there no server that can be asked?"""
+        return self._loop is None or all(link.down for link in self._servers.links)
 
     # -- asking
 
-    def take(self, limit: Limit, key: bytes) -> Admission | Future[Admission]:
-        """Ask for one request under `limit` for `key`: an answer, or a future done within `timeout_s`."""
+    def take(self, limit: Limit, key: bytes, cost: int = 1) -> Admission | Future[Admission]:
+        """Ask for one request that costs `cost` under `limit` for `key`: an answer, or a future done in time."""
         self.calls += 1
-        if self.breaker_open or self._loop is None:
-            return self._here(limit, key)
-        plan = self._plans.get(limit.name)
-        if plan is None or (plan[0] is not limit and plan[0] != limit):
+        plan = self._by_name.get(limit.name)
+        if plan is None or plan.limit is not limit:
             plan = self._plan(limit)
-        digest = self._hash.copy()
-        digest.update(key)
-        command = plan[1] + digest.hexdigest().encode() + plan[2]
-        at = self._clock()
-        refusal = self._refused.get(command)
-        if refusal is not None:
-            if at < refusal[0]:
+        if len(key) > LONGEST_KEY:
+            key = short(key)
+        slot = (limit.name, key)
+        units = cost if cost == 1 else plan.units(cost)
+        now = int(self._clock() * 1e6)
+        known = self._known(plan, slot, units, now)
+        if known is not None:
+            if not known.allowed:
                 self.denied_locally += 1
-                return Admission(False, 0, refusal[1] - at, True)
-            del self._refused[command]
-        if len(self._queue) + len(self._asked) >= MAX_WAITING:
-            return self._here(limit, key)
+            return known
+        return self._ask(plan, slot, units, now)
+
+    def peek(self, limit: Limit, key: bytes, cost: int = 1) -> Admission | None:
+        """The refusal that `take` would answer with, where it is known."""
+        self._plan(limit)
+        return self._leases.peek((limit.name, short(key)), int(self._clock() * 1e6))
+
+    def charge(self, limit: Limit, key: bytes, cost: int) -> None:
+        """Note what a request has really cost; it is told to the server behind requests."""
+        plan = self._plan(limit)
+        slot = (limit.name, short(key))
+        if self.breaker_open:
+            self._fallback.charge(limit, slot[1], cost)
+        if slot in self._charges or len(self._charges) < MAX_CHARGES:
+            self._charges[slot] = self._charges.get(slot, 0) + plan.units(cost)
+            self._leases.doubt(slot)
+            self._sync_soon()
+
+    def leave(self, limit: Limit, key: bytes) -> None:
+        """Give back a place."""
+        slot = (limit.name, short(key))
+        held = self._places.get(slot, 0)
+        if held > 1:
+            self._places[slot] = held - 1
+        else:
+            self._places.pop(slot, None)
+        self._dirty.add(slot)
+        self._sync_soon()
+
+    def _ask(self, plan: Plan, slot: Slot, units: int, now: int) -> Admission | Future[Admission]:
+        queued = self._queued.get((slot, units))
+        if queued is None or queued.plan is not plan:
+            named = self._names.of(plan, slot[1])
+            link = self._servers.link_of(named.tag) if self._loop is not None else None
+            if link is None or not link.may_wait():
+                return self._here(plan.limit, slot[1], units)
+            queued = self._entry(plan, slot, named, now / 1e6, units)
+            queued.beside = self._leases.worth(plan, slot, units, now)
+            self._queued[slot, units] = queued
+            answer = self._join(queued, link)
+            link.send(queued)
+            return answer
+        link = self._servers.link_of(queued.named.tag)
+        if link is None or not link.may_wait():
+            return self._here(plan.limit, slot[1], units)
+        return self._join(queued, link)
+
+    def _join(self, entry: Entry, link: Link) -> Future[Admission]:
+        assert self._loop is not None
         answer: Future[Admission] = self._loop.create_future()
-        self._queue.append(_Ask(answer, limit, key, command, at, False))
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-        if not self._watching:
-            self._watching = True
-            self._loop.call_later(self._timeout_s, self._watch, at + self._timeout_s)
+        entry.waiting.append(answer)
+        link.waiting += 1
         return answer
 
-    def _here(self, limit: Limit, key: bytes) -> Admission:
-        self.local += 1
-        return self._fallback.take(limit, key)
+    def _entry(self, plan: Plan, slot: Slot, named: Named, at: float, units: int = 1) -> Entry:
+        """An entry for the next call. What is to be charged goes with it."""
+        op = b"x" if plan.kind == "quota" and plan.limit.afterwards else _OPS[plan.kind]
+        entry = Entry(op, plan, slot, named, at, units)
+        if plan.limit.afterwards:
+            entry.charge = self._charges.pop(slot, 0)
+        return entry
 
-    def _plan(self, limit: Limit) -> _Plan:
-        if len(self._plans) >= _KNOWN_LIMITS:
-            self._plans.clear()
-        emission = emission_us(limit)
-        # The numbers are in the command and the command is what refusals are remembered by: a changed limit has none.
-        head, tail = _key_command(_MARK, limit.name, emission, emission * (max(1, limit.burst) - 1)).split(_MARK)
-        plan = _Plan(limit, head, tail)
-        self._plans[limit.name] = plan
+    def _here(self, limit: Limit, key: bytes, units: int) -> Admission:
+        """Count without the server."""
+        self.local += 1
+        if limit.kind != "concurrent":
+            cost = units if limit.unit == "requests" else 1
+            return self._fallback.take(limit, key, cost)
+        slot = (limit.name, key)
+        held, most = self._places.get(slot, 0), max(1, limit.count // self._workers)
+        if held >= most:
+            return Admission(False, 0, BUSY_S, False)
+        self._places[slot] = held + 1
+        self._dirty.add(slot)
+        self._sync_soon()
+        return Admission(True, most - held - 1, 0.0, False)
+
+    def _plan(self, limit: Limit) -> Plan:
+        plan = self._plans.of(limit)
+        if self._plans.renewed != self._renewed:  # what is known was of another limit under the same name
+            self._renewed = self._plans.renewed
+            self._leases.clear()
         return plan
+
+    # -- what a link asks of its owner
+
+    def words(self, entry: Entry) -> tuple[bytes, ...]:
+        """The last five words of an entry (see limits.lua); from now on nobody joins it."""
+        plan = entry.plan
+        if plan is None:
+            return (b"0", _WORKERS_MS, b"0", b"0", self._worker)
+        waiting = len(entry.waiting)
+        if waiting:
+            self._queued.pop((entry.slot, entry.cost), None)
+        if entry.op == b"r":
+            cost = b"%d" % entry.cost
+            return (b"%d" % plan.emission, b"%d" % plan.tolerance, b"%d" % waiting, b"%d" % entry.beside, cost)
+        if entry.op == b"p":
+            return (b"%d" % plan.emission, b"%d" % plan.tolerance, b"%d" % entry.charge, b"0", b"0")
+        if entry.op == b"c":
+            # Places that were asked for and not answered yet may be ours: a little too many rather than too few.
+            self._unask(entry)
+            asked = self._asked_places.get(entry.slot, 0)
+            held = b"%d" % (self._places.get(entry.slot, 0) + asked)
+            if waiting:
+                self._asked_places[entry.slot] = asked + waiting
+            entry.held = waiting
+            return (b"%d" % plan.count, _LAPSE_MS, b"%d" % waiting, held, self._worker)
+        counted = entry.charge if entry.op == b"x" else waiting
+        return (b"%d" % plan.count, plan.limit.period.encode(), b"%d" % counted, b"0", b"%d" % entry.cost)
+
+    def told(self, entry: Entry, said: Sequence[int], sent: float, now: float) -> None:
+        """The server's word on an entry that was sent at `sent`."""
+        plan = entry.plan
+        if plan is None:
+            self.fleet = max(self._workers, said[0])
+            return
+        admitted, _, extra, wait, left = said
+        at = int(now * 1e6)
+        if self._by_name.get(entry.slot[0]) is plan:
+            self._leases.learn(plan, entry.slot, said, int(sent * 1e6), at)
+        if entry.op == b"c":
+            self._told_places(entry, admitted, left)
+            return
+        waiting, entry.waiting = entry.waiting, []
+        if entry.op in (b"p", b"x"):
+            admitted = len(waiting) if wait == 0 else 0
+        for number, future in enumerate(waiting):
+            if not future.done():
+                if number < admitted:
+                    future.set_result(plan.answer(left + extra + (admitted - 1 - number) * entry.cost))
+                else:
+                    future.set_result(Admission(False, 0, max(wait, 1) / 1e6, True))
+
+    def _told_places(self, entry: Entry, admitted: int, left: int) -> None:
+        assert entry.plan is not None
+        self._unask(entry)
+        waiting, entry.waiting = entry.waiting, []
+        for number, future in enumerate(waiting):
+            if future.done():
+                self._dirty.add(entry.slot)  # who asked has gone, or counted without the server
+            elif number < admitted:
+                self._places[entry.slot] = self._places.get(entry.slot, 0) + 1
+                future.set_result(entry.plan.answer(left + admitted - 1 - number))
+            else:
+                future.set_result(Admission(False, 0, BUSY_S, True))
+        if entry.slot in self._dirty:
+            self._sync_soon()
+
+    def _unask(self, entry: Entry) -> None:
+        """Places asked for with this entry are asked for no more."""
+        if entry.held:
+            left = self._asked_places.get(entry.slot, 0) - entry.held
+            entry.held = 0
+            if left > 0:
+                self._asked_places[entry.slot] = left
+            else:
+                self._asked_places.pop(entry.slot, None)
+
+    def settle_here(self, entry: Entry, future: Future[Admission]) -> None:
+        """Nobody will answer this one: count without the server."""
+        if entry.plan is not None and not future.done():
+            future.set_result(self._here(entry.plan.limit, entry.slot[1], entry.cost))
+
+    def untold(self, entry: Entry) -> None:
+        """Nobody knows whether this was counted: charges are told again, places are told as they are."""
+        if self._queued.get((entry.slot, entry.cost)) is entry:
+            del self._queued[entry.slot, entry.cost]
+        if entry.op == b"c":
+            self._unask(entry)
+            self._dirty.add(entry.slot)
+        elif entry.charge and len(self._charges) < MAX_CHARGES:
+            self._charges[entry.slot] = self._charges.get(entry.slot, 0) + entry.charge
+            entry.charge = 0
+
+    def redirect(self, link: Link, entry: Entry, error: ResponseError) -> None:
+        """It is counted elsewhere."""
+        self._servers.redirect(link, entry, error)
+
+    def fell(self, link: Link) -> None:
+        """A server is away."""
+        self._servers.fell(link)
+
+    # -- behind requests
+
+    def _sync_soon(self) -> None:
+        if self._syncing is None and self._loop is not None:
+            self._syncing = self._loop.call_later(self._sync_s * random.uniform(0.8, 1.2), self._sync)  # noqa: S311
+
+    def _sync(self) -> None:
+        """Tell what was charged, left and metered since the last time."""
+        self._syncing = None
+        now = self._clock()
+        unsent: set[Slot] = set()
+        for slot in [*self._charges, *self._dirty]:
+            plan = self._by_name.get(slot[0])
+            if plan is None:
+                self._charges.pop(slot, None)
+                continue
+            named = self._names.of(plan, slot[1])
+            link = self._servers.link_of(named.tag)
+            if link is not None and not link.down:
+                link.send(self._entry(plan, slot, named, now))
+            elif slot in self._dirty:
+                unsent.add(slot)
+        self._dirty = unsent
+        if self.meters is not None and not self._metering:
+            self._sync_meters(self.meters, now)
+        if self.meters is not None or self._charges or self._dirty:
+            self._sync_soon()
+
+    def _sync_meters(self, meters: Meters, now: float) -> None:
+        """One call for what was metered; the next only when it was answered. A server that is slow is asked seldom."""
+        link = next((link for link in self._servers.links if not link.down), None)
+        if link is None or (batch := meters.collect(now)) is None:
+            return
+        parts = batch.split(lambda key: TAGS[self._names.tag_of(key)]) if len(self._servers.links) > 1 else [batch]
+        for part in parts:
+            where = self._servers.link_of(self._names.tag_of(part.keys[0]))
+            if where is None or where.down:
+                meters.restore(part)
+                continue
+            self._metering = True
+            names, words = part.command(self._names.seal)
+            assert self._script is not None
+            where.do(Job(self._script, names, words, now, self._merger(meters, part, now)))
+
+    def _merger(self, meters: Meters, batch: Batch, sent: float) -> Callable[[object], None]:
+        def merge(reply: object) -> None:
+            self._metering = False
+            if not isinstance(reply, list):
+                meters.restore(batch)
+                return
+            now = self._clock()
+            meters.merge(batch, reply, now)
+            self._sync_s = min(SYNC_AT_MOST_S, max(SYNC_S, 4 * (now - sent)))
+
+        return merge
+
+    def _beat(self) -> None:
+        """Now and then: say that this worker lives, and what it holds."""
+        assert self._loop is not None
+        self._beating = self._loop.call_later(WORKERS_S * random.uniform(0.8, 1.2), self._beat)  # noqa: S311
+        link = self._servers.link_of(0)
+        if link is not None and not link.down:
+            named = Named((TAGS[0] + b"workers",), 1, 0)
+            link.send(Entry(b"w", None, ("", b""), named, self._clock()))
+        if self._places:
+            self._dirty |= set(self._places)
+            self._sync_soon()
 
     # -- opening and closing
 
     async def open(self) -> None:
         """Connect, or start trying. Returns after the first attempt, whatever came of it."""
-        if self._keeper is not None:
+        if self._loop is not None:
             return
         self._loop = asyncio.get_running_loop()
-        tried: Future[None] = self._loop.create_future()
-        self._keeper = self._loop.create_task(self._keep(tried), name="guard-store")
-        await tried
+        self._worker = os.urandom(6).hex().encode()
+        await self._servers.open()
+        self._beat()
+        self._sync_soon()
 
     async def close(self) -> None:
-        """Answer whoever still waits and let go of the connection."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.cancel()
-            await asyncio.wait({keeper})
-        self._loop = None
-        self._answer_all_here()
+        """Tell what is still to be told, answer whoever still waits, and let go of the connection."""
+        if self._loop is not None:
+            for timer in (self._syncing, self._beating):
+                if timer is not None:
+                    timer.cancel()
+            self._dirty |= set(self._places)
+            self._places = {}
+            self._sync()
+            if self._syncing is not None:
+                self._syncing.cancel()
+            for link in self._servers.links:
+                await link.flush()
+        await self._servers.close()
+        self._loop = self._syncing = self._beating = None
+        self._leases.clear()
+        self._queued.clear()
         await self._fallback.close()
-
-    async def _keep(self, tried: Future[None]) -> None:
-        said = False
-        try:
-            while True:
-                began = self._clock()
-                connection: AbstractConnection | None = None
-                try:
-                    connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-                    await self._connect(connection)
-                    self._rise()
-                    said = True
-                    if not tried.done():
-                        tried.set_result(None)
-                    await self._serve(connection)
-                except Exception as error:  # noqa: BLE001 - whatever the store or its library does, the guard goes on
-                    self._fall(error, said)
-                    said = True
-                finally:
-                    if connection is not None:
-                        await _discard(connection)
-                if not tried.done():
-                    tried.set_result(None)
-                # From attempt to attempt, not from failure to attempt: a connection that lived long is replaced at
-                # once, one that never works is tried twice a second.
-                await asyncio.sleep(max(0.0, began + PROBE_EVERY_S - self._clock()))
-        finally:
-            if not tried.done():
-                tried.set_result(None)
-            self.breaker_open = True
-
-    async def _connect(self, connection: AbstractConnection) -> None:
-        async with asyncio.timeout(self._connect_s):
-            await connection.connect()  # type: ignore[no-untyped-call]
-        # PING is no proof: a replica, a full server or a forbidding ACL answers it too. Counting once is.
-        name = os.urandom(8).hex().encode()
-        async with asyncio.timeout(self._timeout_s):
-            await _send(connection, _LOAD + _key_command(name, "probe", 1000, 0))
-            await connection.read_response()
-            reply = await connection.read_response()
-        if not isinstance(reply, list) or reply[:1] != [1]:
-            raise StoreError("the probe was not counted")
-
-    def _rise(self) -> None:
-        self._script_missing = False
-        self.breaker_open = False
-        _log.info("store %s: limits are shared", self._place)
-
-    def _fall(self, error: BaseException, said: bool = False) -> None:
-        self.errors += 1
-        if not said or not self.breaker_open:
-            _log.warning("store %s: %s; limits are local to each worker", self._place, _reason(error))
-        self.breaker_open = True
-        self._answer_all_here()
-
-    def _answer_all_here(self) -> None:
-        waiting = [ask for ask in chain(self._asked, self._queue) if ask is not None]
-        self._asked.clear()
-        self._queue.clear()
-        for ask in waiting:
-            self._settle_here(ask)
-
-    def _settle_here(self, ask: _Ask) -> None:
-        if not ask.answer.done():
-            ask.answer.set_result(self._here(ask.limit, ask.key))
-
-    # -- the connection
-
-    async def _serve(self, connection: AbstractConnection) -> None:
-        """Read and write until one of the two fails, and raise why; return when `_watch` has had enough."""
-        reader = self._reader = asyncio.create_task(self._read(connection), name="guard-store-read")
-        writer = asyncio.create_task(self._write(connection), name="guard-store-write")
-        try:
-            done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._reader = None
-            for task in (reader, writer):
-                task.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
-        for task in done:
-            if not task.cancelled():
-                await task
-
-    async def _write(self, connection: AbstractConnection) -> None:
-        queue, asked = self._queue, self._asked
-        while True:
-            if not queue:
-                self._wake = asyncio.get_running_loop().create_future()
-                # `take` completes it in this tick; we run in the next one and find all that was asked in between.
-                await self._wake
-                self._wake = None
-            commands: list[bytes] = []
-            if self._script_missing:
-                self._script_missing = False
-                asked.append(None)
-                commands.append(_LOAD)
-            while queue:
-                ask = queue.popleft()
-                asked.append(ask)
-                commands.append(ask.command)
-            if commands:
-                self.batches += 1
-                await _send(connection, b"".join(commands))
-
-    async def _read(self, connection: AbstractConnection) -> None:
-        asked = self._asked
-        read = connection.read_response
-        while True:
-            # An ask leaves `asked` only when it is sure of its answer: `_fall` looks after those that are in it.
-            try:
-                reply = await read()
-            except ResponseError as error:
-                if not asked or (ask := asked[0]) is None:
-                    raise
-                asked.popleft()
-                if not self._put_right(ask, error):
-                    raise
-                continue
-            if not asked:
-                raise StoreError("an answer to no question")
-            ask = asked[0]
-            if ask is None:
-                asked.popleft()
-                continue
-            allowed, remaining, retry_after_us = reply
-            asked.popleft()
-            if allowed:
-                admission = Admission(True, remaining, 0.0, True)
-            else:
-                retry_after_s = retry_after_us / 1e6
-                ready = self._clock() + retry_after_s
-                # The server said no some time between `ask.at` and now. Counted from `ask.at` we never refuse for
-                # longer than it would; counted from now the client is never told to come back too early.
-                if len(self._refused) >= _MAX_REFUSALS:
-                    self._refused.clear()
-                self._refused[ask.command] = (ask.at + retry_after_s, ready)
-                admission = Admission(False, 0, retry_after_s, True)
-            if not ask.answer.done():
-                ask.answer.set_result(admission)
-
-    def _put_right(self, ask: _Ask, error: ResponseError) -> bool:
-        """Deal with an error that says nothing about the server as a whole; False when it does."""
-        if isinstance(error, NoScriptError) and not ask.again:
-            # After SCRIPT FLUSH, a restart or a failover. It did not run, so it may be asked again.
-            self._script_missing = True
-            self._queue.append(ask._replace(again=True))
-            if self._wake is not None and not self._wake.done():
-                self._wake.set_result(None)
-            return True
-        self._settle_here(ask)
-        if isinstance(error, (NoScriptError, MovedError, AskError)) or "WRONGTYPE" in str(error):
-            self.errors += 1
-            return True
-        return False
-
-    def _watch(self, due: float) -> None:
-        self._watching = False
-        oldest = next((ask for ask in chain(self._asked, self._queue) if ask is not None), None)
-        if oldest is None or self._loop is None or self.breaker_open:
-            self._excused = False
-            return
-        now = self._clock()
-        deadline = oldest.at + self._timeout_s
-        if now < deadline:
-            self._excused = False
-            wait = deadline - now
-        elif now - due > _OURS_TO_BLAME_S and not self._excused:
-            # The loop itself was held up; the answers may well lie in the socket, and get one more turn.
-            self._excused = True
-            wait, deadline = _GRACE_S, now + _GRACE_S
-        else:
-            self._excused = False
-            self._fall(StoreError(f"no answer within {self._timeout_s * 1e3:.0f} ms"))
-            if self._reader is not None:
-                self._reader.cancel()
-            return
-        self._watching = True
-        self._loop.call_later(wait, self._watch, deadline)
-
-
-def _command(*words: bytes) -> bytes:
-    """One command in RESP, https://valkey.io/topics/protocol/."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-
-
-_LOAD = _command(b"SCRIPT", b"LOAD", _SCRIPT)
-
-
-def _key_command(name: bytes, limit: str, emission: int, tolerance: int) -> bytes:
-    # The braces are a hash tag: all limits of one client live on one node of a cluster.
-    key = b"g1:{" + name + b"}:" + limit_name(limit).encode()
-    return _command(b"EVALSHA", _SHA, b"1", key, b"%d" % emission, b"%d" % tolerance)
-
-
-async def _send(connection: AbstractConnection, commands: bytes) -> None:
-    await connection.send_packed_command([commands], check_health=False)
-
-
-async def _discard(connection: AbstractConnection) -> None:
-    try:
-        await connection.disconnect(nowait=True)
-    except (RedisError, OSError):
-        _log.debug("a connection was already gone")
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong, from closed sets of words: texts of servers and libraries may quote what we sent them."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, StoreError):
-            return str(cause)
-        if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno) if cause.errno > 0 else "no such host"
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, CancelledError):
-        return "closed"
-    return type(error).__name__

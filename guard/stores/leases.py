@@ -1,0 +1,149 @@
+"""What one worker knows of limits that a server counts. The law of this file: it never says yes to more than the server
+has already counted, nor no for longer than the server would.
+
+How a lease keeps the bound exact. In GCRA every admitted request has a slot, a moment of its own, at least T after the
+slot before it; a request at t may have a slot tau when t <= tau <= t + tolerance. Any admissions that keep to this are
+at most floor(W / T) + burst in every window of W: their slots lie within W + tolerance. The server gives a worker a
+row of slots that nobody else has, from `next` to `end`, all of them no later than its own now + tolerance. The worker
+uses each of them at or before its moment, and lets those lapse that go by unused. So however late a worker comes to
+use what it holds, and however many workers there are, the bound is that of one counter. Moments are counted from just
+before the question was sent, which is never later than when the server answered it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guard.model import Admission
+from guard.stores.plans import Plan, Slot
+
+LEASE_US = 1_000_000
+"""Of a second's requests at most is held; the server says for how much less (limits.lua)."""
+
+MOST_HELD = 1024
+FRESH_US = 1_000_000
+"""So long counts what a server said of a budget that is charged afterwards. What this worker charges counts at once."""
+
+BUSY_US = 250_000
+"""So long a refusal for want of a place is believed: somebody may leave at any moment."""
+
+
+class Known:
+    """What is known of one counter, in microseconds of this worker's clock.
+
+    Slots from `next` to `end` are ours; until `until` everybody is refused, and told to come at `ready`. `uses` were
+    admitted since `asked`, the last question; so many are worth holding.
+    """
+
+    __slots__ = ("asked", "end", "next", "ready", "until", "uses")
+
+    def __init__(self, now: int) -> None:
+        self.next = self.end = self.until = self.ready = -1
+        self.uses = 0
+        self.asked = now
+
+
+class Leases:
+    """What is known of many counters: never more than `max_keys`, in two generations as in `MemoryStore`. What is
+    forgotten was held in vain, or is asked for again. `evictions` counts what was dropped."""
+
+    def __init__(self, max_keys: int = 100_000) -> None:
+        self.evictions = 0
+        self._half = max(1, max_keys // 2)
+        self._young: dict[Slot, Known] = {}
+        self._old: dict[Slot, Known] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def clear(self) -> None:
+        self._young, self._old = {}, {}
+
+    def take(self, plan: Plan, slot: Slot, units: int, now: int) -> Admission | None:
+        """The answer, if it is known here: one of ours is used, or it is surely refused. None: ask."""
+        known = self._young.get(slot)
+        if known is None:
+            known = self._old.pop(slot, None)
+            if known is None:
+                return None
+            self._keep(slot, known)
+        end = known.end
+        if now <= end:
+            if plan.kind == "rate":
+                tau = known.next
+                if tau < now:
+                    tau = now
+                emission = plan.emission
+                if units == 1:
+                    if tau <= end:
+                        known.next = tau + emission
+                        known.uses += 1
+                        return plan.answer((now + plan.tolerance - tau) // emission)
+                else:
+                    last = tau + (units - 1) * emission
+                    if last <= end:
+                        known.next = last + emission
+                        known.uses += units
+                        return plan.answer((now + plan.tolerance - last) // emission)
+            else:
+                return plan.answer(known.next)  # a budget that was not used up a moment ago
+        if now < known.until:
+            return Admission(False, 0, (known.ready - now) / 1e6, True)
+        return None
+
+    def peek(self, slot: Slot, now: int) -> Admission | None:
+        """The refusal, if one is known here."""
+        known = self._young.get(slot) or self._old.get(slot)
+        if known is None or now >= known.until:
+            return None
+        return Admission(False, 0, (known.ready - now) / 1e6, True)
+
+    def worth(self, plan: Plan, slot: Slot, units: int, now: int) -> int:
+        """How many to ask for beside those that wait: as many as were used in a second, or twice that when they ran
+        out before their time. Called once for each question."""
+        known = self._young.get(slot) or self._old.get(slot)
+        if known is None:
+            known = Known(now)
+            self._keep(slot, known)
+            known.uses = units
+            return 0
+        elapsed = now - known.asked
+        uses, known.uses, known.asked = known.uses, units, now
+        if plan.limit.precision == "exact" or plan.kind != "rate":
+            return 0
+        if elapsed < LEASE_US:
+            held = known.end >= now  # they were used up, not lapsed
+            return min(MOST_HELD, uses * 2 if held or uses < 4 else uses)
+        return min(MOST_HELD, uses * LEASE_US // elapsed)
+
+    def learn(self, plan: Plan, slot: Slot, said: Sequence[int], sent: int, now: int) -> None:
+        """Note what the server said (the five numbers of limits.lua) to a question that was sent at `sent`."""
+        admitted, offset, extra, wait, left = said
+        known = self._young.get(slot) or self._old.get(slot)
+        if known is None:
+            known = Known(sent)
+            self._keep(slot, known)
+        if wait > 0:
+            told = now + wait
+            if plan.kind == "concurrent":
+                wait, told = BUSY_US, now + 4 * BUSY_US
+            # The server said no some time between `sent` and now. Counted from `sent` we never refuse for longer than
+            # it would; counted from now the client is never told to come back too early.
+            known.until, known.ready, known.end = sent + wait, told, -1
+        elif plan.kind == "afterwards" or (plan.kind == "quota" and plan.limit.afterwards):
+            known.next, known.end, known.until = left, sent + FRESH_US, -1
+        elif extra > 0:
+            known.next = sent + offset
+            known.end = known.next + (extra - 1) * plan.emission
+
+    def doubt(self, slot: Slot) -> None:
+        """Something was charged here: ask before the next answer."""
+        known = self._young.get(slot) or self._old.get(slot)
+        if known is not None:
+            known.end = -1
+
+    def _keep(self, slot: Slot, known: Known) -> None:
+        if len(self._young) >= self._half:
+            self.evictions += len(self._old)
+            self._old, self._young = self._young, {}
+        self._young[slot] = known
