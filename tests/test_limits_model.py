@@ -119,7 +119,7 @@ def flood(
         for one in [one for one in under_way if one.said and one.arrives <= now]:
             under_way.remove(one)
             if chance.random() > 0.05:
-                fleet[one.worker].learn(plan, SLOT, one.said, one.sent, one.arrives)
+                fleet[one.worker].learn(plan, SLOT, one.units, one.said, one.sent, one.arrives)
         worker, units = chance.randrange(workers), chance.choice((1, 1, 1, 2))
         answer = fleet[worker].take(plan, SLOT, units, now)
         if answer is None:
@@ -185,7 +185,7 @@ def test_who_stays_under_half_the_rate_is_never_refused_however_much_is_held(
         beside = leases.worth(plan, SLOT, 1, now)
         said = counter.ask(now, "r", plan.emission, plan.tolerance, 1, beside, 1, fleet=workers)
         assert said[0] == 1
-        leases.learn(plan, SLOT, said, now, now + 300)
+        leases.learn(plan, SLOT, 1, said, now, now + 300)
 
 
 @given(

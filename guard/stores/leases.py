@@ -31,15 +31,15 @@ BUSY_US = 250_000
 class Known:
     """What is known of one counter, in microseconds of this worker's clock.
 
-    Slots from `next` to `end` are ours; until `until` everybody is refused, and told to come at `ready`. `uses` were
-    admitted since `asked`, the last question; so many are worth holding.
+    Slots from `next` to `end` are ours; until `until` everybody is refused who wants `price` or more, and told to come
+    at `ready`. `uses` were admitted since `asked`, the last question; so many are worth holding.
     """
 
-    __slots__ = ("asked", "end", "next", "ready", "until", "uses")
+    __slots__ = ("asked", "end", "next", "price", "ready", "until", "uses")
 
     def __init__(self, now: int) -> None:
         self.next = self.end = self.until = self.ready = -1
-        self.uses = 0
+        self.uses = self.price = 0
         self.asked = now
 
 
@@ -87,14 +87,14 @@ class Leases:
                         return plan.answer((now + plan.tolerance - last) // emission)
             else:
                 return plan.answer(known.next)  # a budget that was not used up a moment ago
-        if now < known.until:
+        if now < known.until and units >= known.price:
             return Admission(False, 0, (known.ready - now) / 1e6, True)
         return None
 
-    def peek(self, slot: Slot, now: int) -> Admission | None:
+    def peek(self, slot: Slot, units: int, now: int) -> Admission | None:
         """The refusal, if one is known here."""
         known = self._young.get(slot) or self._old.get(slot)
-        if known is None or now >= known.until:
+        if known is None or now >= known.until or units < known.price:
             return None
         return Admission(False, 0, (known.ready - now) / 1e6, True)
 
@@ -116,8 +116,9 @@ class Leases:
             return min(MOST_HELD, uses * 2 if held or uses < 4 else uses)
         return min(MOST_HELD, uses * LEASE_US // elapsed)
 
-    def learn(self, plan: Plan, slot: Slot, said: Sequence[int], sent: int, now: int) -> None:
-        """Note what the server said (the five numbers of limits.lua) to a question that was sent at `sent`."""
+    def learn(self, plan: Plan, slot: Slot, units: int, said: Sequence[int], sent: int, now: int) -> None:
+        """Note what the server said (the five numbers of limits.lua) to a question for so many that was sent at `sent`.
+        """
         admitted, offset, extra, wait, left = said
         known = self._young.get(slot) or self._old.get(slot)
         if known is None:
@@ -130,6 +131,7 @@ class Leases:
             # The server said no some time between `sent` and now. Counted from `sent` we never refuse for longer than
             # it would; counted from now the client is never told to come back too early.
             known.until, known.ready, known.end = sent + wait, told, -1
+            known.price = units
         elif plan.kind == "afterwards" or (plan.kind == "quota" and plan.limit.afterwards):
             known.next, known.end, known.until = left, sent + FRESH_US, -1
         elif extra > 0:

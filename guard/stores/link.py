@@ -52,8 +52,11 @@ PROBE_EVERY_S = 0.5
 MOST_LATE = 5
 """So many requests may find out that the server does not answer in time."""
 
-PATIENCE_S = 0.01
-"""So late may an answer be, where they usually come at once, before others are spared the wait."""
+PATIENCE = 0.4
+"""Of the deadline: so late may an answer be, where they usually come at once, before others are spared the wait."""
+
+MOST_PATIENCE = 0.6
+"""Of the deadline, where answers usually take long."""
 
 _OURS_TO_BLAME_S = 0.01
 _GRACE_S = 0.005
@@ -252,7 +255,7 @@ class Link:
     @property
     def patience_s(self) -> float:
         """So old may the oldest question be before others are spared the wait."""
-        return min(max(PATIENCE_S, 2 * self.rtt_s), 0.6 * self._timeout_s)
+        return min(max(PATIENCE * self._timeout_s, 2 * self.rtt_s), MOST_PATIENCE * self._timeout_s)
 
     def _stir(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -459,9 +462,12 @@ class Link:
                 continue
             if not calls:
                 raise StoreError("an answer to no question")
-            call = calls.popleft()
-            if call is None:
+            if (call := calls[0]) is None:
+                calls.popleft()
                 continue
+            if call.job is None and (not isinstance(reply, list) or len(reply) != _NUMBERS * len(call.entries)):
+                raise StoreError("an answer that makes no sense")
+            calls.popleft()
             now = self._clock()
             if call.job is not None:
                 call.job.done(reply)
@@ -473,17 +479,22 @@ class Link:
             self._stir()
 
     def _answer(self, call: Call, reply: Sequence[int], now: float) -> None:
-        at, failed = 0, 0
-        for entry in call.entries:
-            said = reply[at : at + _NUMBERS]
-            at += _NUMBERS
-            if said[0] < 0:
-                self.errors += 1
+        failed = 0
+        left = deque(call.entries)
+        try:
+            for at in range(0, len(reply), _NUMBERS):
+                said = reply[at : at + _NUMBERS]
+                if said[0] < 0:
+                    self.errors += 1
+                    failed = max(failed, said[1])
+                    self.settle_here(left.popleft())
+                    continue
+                self.waiting -= len(left[0].waiting)
+                self._owner.told(left[0], said, call.at, now)
+                left.popleft()
+        finally:
+            for entry in left:
                 self.settle_here(entry)
-                failed = max(failed, said[1])
-                continue
-            self.waiting -= len(entry.waiting)
-            self._owner.told(entry, said, call.at, now)
         if failed > 1:
             reason = {2: "out of memory", 3: "a read-only replica", 4: "not allowed to count", 5: "cannot save"}
             raise StoreError(reason.get(failed, "the script failed"))

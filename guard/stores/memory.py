@@ -163,7 +163,7 @@ class MemoryStore:
         ahead = min(self._find(slot), now + plan.tolerance + LONGEST_DEBT_US) - now
         if ahead > plan.tolerance:
             return Admission(False, 0, (ahead - plan.tolerance + 1) / 1e6, False)
-        return plan.answer((plan.tolerance - max(0, ahead)) // plan.emission)
+        return plan.answer((plan.tolerance - max(0, ahead)) // plan.emission + 1)
 
     def _busy(self, plan: Plan, slot: Slot) -> Admission | None:
         return Admission(False, 0, BUSY_S, False) if self._places.get(slot, 0) >= plan.count else None

@@ -139,7 +139,7 @@ class RedisStore:
         if len(key) > LONGEST_KEY:
             key = short(key)
         slot = (limit.name, key)
-        units = cost if cost == 1 else plan.units(cost)
+        units = 1 if cost == 1 or limit.afterwards else plan.units(cost)
         now = int(self._clock() * 1e6)
         known = self._known(plan, slot, units, now)
         if known is not None:
@@ -150,8 +150,8 @@ class RedisStore:
 
     def peek(self, limit: Limit, key: bytes, cost: int = 1) -> Admission | None:
         """The refusal that `take` would answer with, where it is known."""
-        self._plan(limit)
-        return self._leases.peek((limit.name, short(key)), int(self._clock() * 1e6))
+        units = 1 if limit.afterwards else self._plan(limit).units(cost)
+        return self._leases.peek((limit.name, short(key)), units, int(self._clock() * 1e6))
 
     def charge(self, limit: Limit, key: bytes, cost: int) -> None:
         """Note what a request has really cost; it is told to the server behind requests."""
@@ -266,7 +266,7 @@ class RedisStore:
         admitted, _, extra, wait, left = said
         at = int(now * 1e6)
         if self._by_name.get(entry.slot[0]) is plan:
-            self._leases.learn(plan, entry.slot, said, int(sent * 1e6), at)
+            self._leases.learn(plan, entry.slot, entry.cost, said, int(sent * 1e6), at)
         if entry.op == b"c":
             self._told_places(entry, admitted, left)
             return
