@@ -6,7 +6,7 @@ The words come from `language.py`, what all readers share from `nodes.py`. Nothi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_network
 from itertools import pairwise
@@ -20,7 +20,7 @@ from guard.directives import OPEN_PATHS
 from guard.documents import Mapping, Node, Scalar, Sequence
 from guard.errors import Problem
 from guard.identify import read_address
-from guard.language import FINAL_ACTIONS, LIMIT_KEYS, MAX_NESTING, MAX_WEIGHT, METHODS, PREFERENCES, UNITS
+from guard.language import FINAL_ACTIONS, MAX_NESTING, MAX_WEIGHT, METHODS, PREFERENCES, Text
 from guard.model import (
     ACTIONS,
     CATEGORIES,
@@ -34,16 +34,18 @@ from guard.model import (
     Mode,
     Site,
 )
-from guard.nodes import NodeReader, guess
+from guard.nodes import guess
+from guard.pacing import LimitReader
 from guard.patterns import glob_matches
 from guard.policy import RIGHTS_REASON, Change, Example, Ladder, Policy, RightsTerms, RoutePatterns, Rule, Rung
 from guard.rights import HOLDINGS
 from guard.sources import join, without
 from guard.works import NAMED, WorkPath
 
-_RATE = re.compile(r"([0-9]{1,9})\s*+/\s*+([a-z]++)")
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_][a-z0-9_-]*+(?:\.[a-z0-9_-]++)*+|\[[0-9a-f:.]++\]")
 _WEB = re.compile(r"https?://[^ <>\"\\^`{|}\x00-\x1f\x7f]++")
+_PLACE_NAMES = {word.name: re.compile(word.shape.form) for word in language.PLACE.words if isinstance(word.shape, Text)}
+_PLACE_WORDS = {"cookie": "cookie", "header": "header", "query": "parameter"}
 _WEIGHT = re.compile(r"[+-]?[0-9]{1,3}")
 MAX_SEGMENTS = 64
 _ACTIONS_MEANT = {
@@ -64,15 +66,15 @@ _MEANT_OTHERWISE = re.compile(
 _NEVER_PASSED = ("challenge", "captcha", "redirect", "html")
 
 
-class PolicyReader(NodeReader):
+class PolicyReader(LimitReader):
     """Turns the blocks of a policy into values; each method reads one."""
 
     def __init__(self, file: str, catalogue: Catalogue) -> None:
         super().__init__(file)
         self.catalogue = catalogue
         self.labels: set[str] = set()  # noted by the rules read so far
+        self.tables: dict[str, Node] = {}  # paths of tables of networks, and where they are named
         self._operators = {agent.operator.lower(): agent.operator for agent in catalogue.agents}
-        self._limits: dict[str, Limit] = {}  # of the file and of all its hosts
         self._values: dict[tuple[str, str], frozenset[str]] = {}  # of written words that were fine
 
     # -- the whole ---------------------------------------------------------------------------------------
@@ -108,19 +110,24 @@ class PolicyReader(NodeReader):
         return replace(policy, hosts=names)
 
     def blocks(self, document: Mapping) -> Policy:
-        limits = self.each(document, "limits", self._limit_reader())
+        site = self.site(document)
+        has_rights = document.get("rights") is not None
+        limits_seen: dict[str, int] = {}
+        limits = self.each(document, "limits", lambda item: self.limit(item, limits_seen, site, has_rights))
         by_name = {limit.name: limit for limit in limits}
         seen: dict[str, int] = {}
         self.labels = set()
         rules = self.each(document, "rules", lambda item: self.rule(item, by_name, seen))
         rows = self.rows(document, by_name)
         ladder = self.each(document, "ladder", lambda item: self.ladder(item, by_name))
+        limiting = self.each(document, "limits", lambda item: self.limiting(item, by_name))
         examples_seen: dict[str, int] = {}
-        nameable = dict.fromkeys([*seen, *(row.name for row in rows), *_step_names(ladder), "rights", "default"], 0)
+        deciding = [*seen, *(rule.name for rule in (*rows, *limiting)), *_step_names(ladder), "rights", "default"]
+        nameable = dict.fromkeys(deciding, 0)
         preferences, kinds = self.preferences(document)
         notice_days, licence_url, changes = self.terms(document)
         policy = Policy(
-            site=self.site(document),
+            site=site,
             mode=self.mode(document, "", Mode.ENFORCE),
             default=self.default(document),
             routes=self.each(document, "routes", self.route),
@@ -138,6 +145,7 @@ class PolicyReader(NodeReader):
             on_store_failure=self.on_store_failure(document),
             examples=self.each(document, "examples", lambda item: self.example(item, nameable, examples_seen)),
             file=self.file,
+            limiting=limiting,
         )
         self.check_directives(policy)
         return policy
@@ -201,7 +209,44 @@ class PolicyReader(NodeReader):
             published_networks=self.published(node),
             hosts=self.hosts(node.get("hosts"), "site: "),
             url=self.site_url(node),
+            session=self.place(node, "session"),
+            account=self.place(node, "account"),
+            asn_table=self.asn_table(node),
         )
+
+    def place(self, site: Mapping, word: str) -> tuple[str, str] | None:
+        """Where in a request a session or an account is read: what kind of place, and its name."""
+        where = f"site: {word}: "
+        node = self.mapping(site.get(word), where)
+        if node is None:
+            return None
+        self.keys(node, language.PLACES, where)
+        said = [one for one in language.PLACES if node.get(one) is not None]
+        if len(said) != 1:
+            self.refuse(node, f"{where}exactly one of 'cookie', 'header' and 'query'")
+            return None
+        kind, name = said[0], self.text(node, said[0], where)
+        at = node.get(kind) or node
+        if not _PLACE_NAMES[kind].fullmatch(name):
+            self.refuse(at, f"{where}'{name[:60]}' is no name of a {_PLACE_WORDS[kind]}")
+        trusting = site.get("trusted_proxies") is not None and _filled(site, "trusted_proxies")
+        if kind == "header" and not trusting and not self.flag(site, "trust_unix", "site: "):
+            message = "a header counts only from a hop that is yours: name it in 'trusted_proxies', or say 'trust_unix'"
+            self.refuse(at, f"{where}{message}")
+        return kind, name.lower() if kind == "header" else name
+
+    def asn_table(self, site: Mapping) -> str:
+        """The path of the table of networks, beside the file that names it."""
+        written = self.text(site, "asn_table", "site: ")
+        node = site.get("asn_table")
+        if node is None:
+            return ""
+        if "://" in written or not written.strip() or re.search(r"[\x00-\x1f\x7f]", written):
+            self.refuse(node, f"site: asn_table: '{written[:60]}' is no file: name one beside this file, like asn.tsv")
+            return ""
+        path = str(Path(node.file or self.file).parent / written)
+        self.tables.setdefault(path, node)
+        return path
 
     def site_url(self, site: Mapping) -> str:
         """Scheme and host under which the site is known, without a slash at the end."""
@@ -469,37 +514,40 @@ class PolicyReader(NodeReader):
 
     # -- limits, and what happens without the store ------------------------------------------------------
 
-    def _limit_reader(self) -> Callable[[Mapping], Limit | None]:
-        seen: dict[str, int] = {}
-
-        def limit(item: Mapping) -> Limit | None:
-            taken = len(seen)
-            name = self.named(item, "limits: ", seen)
-            where = f"limit '{name}': "
-            self.keys(item, language.LIMIT.names, where)
-            node = item.get("rate")
-            match = _RATE.fullmatch(node.text.strip()) if isinstance(node, Scalar) else None
-            if match is None or match[2] not in UNITS or int(match[1]) == 0:
-                self.refuse(node or item, f"{where}'rate' must look like 60/min (units: s, min, hour, day)")
-                return None
-            count = int(match[1])
-            burst = self.number(item, "burst", where, count)
-            if burst < 1:
-                self.refuse(item.get("burst") or item, f"{where}'burst' must be at least 1")
-                burst = 1
-            keys = [self.one_of(key, LIMIT_KEYS, "limit key", where) for key in self.texts(item.get("key"), where)]
-            key = tuple(key for key in keys if key) or ("client",)
-            made = Limit(name, count, float(UNITS[match[2]]), burst, key, item.line, item.file or self.file)
-            known = self._limits.setdefault(name, made)
-            if known != made and len(seen) > taken:  # else it is named twice, which was said
-                self.refuse(
-                    item,
-                    f"{where}another one on line {known.line} has this name, and what is counted is one for all hosts: "
-                    "give it a name of its own",
-                )
-            return known if known == made else made
-
-        return limit
+    def limiting(self, item: Mapping, limits: dict[str, Limit]) -> Rule | None:
+        """The rule of a limit that says itself what it is for; None for one that waits for rules to name it."""
+        name = self.text(item, "name", "limits: ")
+        where = f"limit '{name}': "
+        node = item.get("when")
+        when = self.mapping(node, f"{where}when: ")
+        if node is None:
+            for word in ("mode", "reason", "from", "until"):
+                if (said := item.get(word)) is not None:
+                    self.refuse(said, f"{where}'{word}' goes with 'when'")
+        if when is None:
+            return None
+        if not when.entries:
+            self.refuse(when, f"{where}'when' is empty: say `path: /**` if it is for everything")
+            return None
+        tests = self.tests(when, where)
+        self.check_open(where, when)
+        mode, reason = self.mode(item, where, Mode.ENFORCE), self.text(item, "reason", where).strip()
+        from_s, until_s = self.dates(item, where)
+        limit = limits.get(name)
+        if limit is None:
+            return None
+        return Rule(
+            name=name,
+            when=tests,
+            then="throttle",
+            mode=mode,
+            reason=reason,
+            limits=(limit,),
+            line=item.line,
+            from_s=from_s,
+            until_s=until_s,
+            file=item.file or self.file,
+        )
 
     def on_store_failure(self, document: Mapping) -> dict[str, str]:
         """What each route class that does not go on locally does."""
@@ -565,9 +613,10 @@ class PolicyReader(NodeReader):
             until_s=until_s,
             file=item.file or self.file,
             ask=self.asking(item, then, where) if "ask" in said else "",
+            cost=self.rule_cost(item, then, asked, where) if "cost" in said else 1,
         )
         if rule.then in ("throttle", "block") and when is not None:
-            self.check_open(rule, when)
+            self.check_open(f"rule '{name}': ", when)
         return rule
 
     def asking(self, item: Mapping, then: str | None, where: str) -> str:
@@ -619,26 +668,42 @@ class PolicyReader(NodeReader):
         names = [self.one_of(one, limits, "limit", where) for one in self.texts(node, where)]
         return tuple(dict.fromkeys(limits[name] for name in names if name))
 
-    def check_open(self, rule: Rule, when: Mapping) -> None:
-        """Directive paths stay open to everyone: a rule that says otherwise is refused."""
+    def rule_cost(self, item: Mapping, then: str | None, limits: tuple[Limit, ...], where: str) -> int:
+        """How many times its limits' own cost a request counts; never more than any of them has room for."""
+        node = item.get("cost")
+        if node is None:
+            return 1
+        if then not in ("throttle", None):
+            self.refuse(node, f"{where}'cost' goes with 'then: throttle'")
+        cost = self.cost(item, where)
+        for limit in limits:
+            if (most := limit.room) is not None and cost * limit.cost > most:
+                counts = f"'cost' {cost}" + (f" times {limit.cost}" if limit.cost > 1 else "")
+                message = (
+                    f"{where}{counts} is more than limit '{limit.name}' has room for, {most}: nothing could ever pass"
+                )
+                self.refuse(node, message)
+        return cost
+
+    def check_open(self, where: str, when: Mapping) -> None:
+        """Directive paths stay open to everyone: a rule or limit that says otherwise is refused."""
         for key, node in when.entries:
             for item in node.items if isinstance(node, Sequence) else (node,):
                 if isinstance(item, Mapping) and key.text in ("any", "all"):
-                    self.check_open(rule, item)
+                    self.check_open(where, item)
                 elif isinstance(item, Scalar) and (key.text, item.text) == ("route", "directive"):
-                    self.refuse(
-                        item, f"rule '{rule.name}': directive files are open to everyone, always: take 'directive' out"
-                    )
+                    self.refuse(item, f"{where}directive files are open to everyone, always: take 'directive' out")
 
     def check_directives(self, policy: Policy) -> None:
-        """The same for rules that name the paths of directive files."""
-        for rule in policy.rules:
-            if rule.then not in ("throttle", "block"):
-                continue
+        """The same for rules and limits that name the paths of directive files."""
+        refusing = [("rule", rule) for rule in policy.rules if rule.then in ("throttle", "block")]
+        for what, rule in (*refusing, *(("limit", rule) for rule in policy.limiting)):
             for path in sorted(_paths_asked(rule.when)):
                 reading = path if policy.site.case_sensitive else path.lower()
                 if "*" not in path and (reading in OPEN_PATHS or policy.route_class(reading) == "directive"):
-                    message = f"rule '{rule.name}': '{path}' is a directive file, open to everyone, always: take it out"
+                    message = (
+                        f"{what} '{rule.name}': '{path}' is a directive file, open to everyone, always: take it out"
+                    )
                     self.problems.append(Problem(rule.file, rule.line, message))
 
     # -- conditions --------------------------------------------------------------------------------------
@@ -859,6 +924,7 @@ class PolicyReader(NodeReader):
             mode=self.mode(item, where, Mode.ENFORCE),
             reason=self.text(item, "reason", where).strip(),
             limits=asked,
+            cost=self.rule_cost(item, then, asked, where),
             line=key.line,
             file=key.file or self.file,
         )
@@ -895,12 +961,14 @@ class PolicyReader(NodeReader):
             self.refuse(item, f"{where}needs 'then' ({', '.join(language.STEP_ACTIONS)})")
             return None
         then = self.action(node, language.STEP_ACTIONS, where)
+        asked = self.rule_limits(item, then, limits, where)
         rule = Rule(
             name=f"ladder: {'all' if not classes else ', '.join(classes)} at {at}",
             when=(),
             then=then or "block",
             reason=self.text(item, "reason", where).strip(),
-            limits=self.rule_limits(item, then, limits, where),
+            limits=asked,
+            cost=self.rule_cost(item, then, asked, where),
             line=item.line,
             file=item.file or self.file,
         )

@@ -21,6 +21,7 @@ from itertools import combinations
 from math import isinf
 from typing import NamedTuple
 
+from guard.amounts import write_amount
 from guard.classify import BROWSER_AGENT, Catalogue
 from guard.conditions import Condition, Evidence, Test
 from guard.directives import declare, render_file
@@ -140,9 +141,7 @@ def _compare(
         hosts=hosts,
         settings=tuple(_settings(old, new)),
         routes=tuple(_routes(old, new, paths)),
-        limits=tuple(
-            _named({one.name: say_limit(one) for one in old.limits}, {x.name: say_limit(x) for x in new.limits})
-        ),
+        limits=tuple(_named(_limits(old), _limits(new))),
         rules=tuple(_rules(old, new)),
         shifts=tuple(_shifts(old, new, catalogue, paths, now_s)),
         robots=_robots(old, new, catalogue) if robots else (),
@@ -178,6 +177,8 @@ def _settings(old: Policy, new: Policy) -> Iterator[Change]:
 
 
 def _say(value: object) -> str:
+    if value is None:
+        return ""
     if isinstance(value, Mapping):
         return "; ".join(f"{key}: {_say(item)}" for key, item in sorted(value.items()))
     if isinstance(value, (tuple, list)):
@@ -186,21 +187,28 @@ def _say(value: object) -> str:
 
 
 def say_limits(limits: Iterable[Limit]) -> str:
-    return " and ".join(map(say_limit, limits))
+    return "; ".join(map(say_limit, limits))
 
 
 def say_limit(limit: Limit) -> str:
     """`plain tools: 2/s, burst 40, by client`."""
     by = f"by {' and '.join(limit.key)}"
-    unit = "" if limit.unit == "requests" else f" {limit.unit}"
+    count, burst = (write_amount(number, limit.unit) for number in (limit.count, limit.burst))
+    by += f", {limit.bitrate // 1000}k" if limit.unit == "audio-seconds" else ""
     exact = ", exact" if limit.precision == "exact" and limit.kind == "rate" else ""
     costs = f", each counts {limit.cost}" if limit.cost != 1 else ""
     if limit.kind == "concurrent":
         return f"{limit.name}: {limit.count} at once, {by}"
     if limit.kind == "quota":
-        return f"{limit.name}: {limit.count}{unit} a calendar {limit.period}{costs}, {by}"
+        return f"{limit.name}: {count} a calendar {limit.period}{costs}, {by}"
     window = {1: "s", 60: "min", 3600: "h", 86400: "day"}.get(int(limit.window_s), f"{limit.window_s:g} s")
-    return f"{limit.name}: {limit.count}{unit}/{window}, burst {limit.burst}{exact}{costs}, {by}"
+    return f"{limit.name}: {count}/{window}, burst {burst}{exact}{costs}, {by}"
+
+
+def _limits(policy: Policy) -> dict[str, str]:
+    """Each limit by its name, with what it holds for where it says so itself."""
+    holding = {rule.name: f"; holds {_say_terms(rule)}" for rule in policy.limiting}
+    return {limit.name: f"{say_limit(limit)}{holding.get(limit.name, '')}" for limit in policy.limits}
 
 
 def _rules(old: Policy, new: Policy) -> Iterator[Change]:
@@ -243,8 +251,16 @@ def say_rule(rule: Rule) -> str:
     parts = [f"weigh {rule.weight:+d}" if weighs else rule.then]
     if rule.limits:
         parts.append(f"limit {' and '.join(limit.name for limit in rule.limits)}")
+    if rule.cost != 1:
+        parts.append(f"cost {rule.cost}")
     if rule.label:
         parts.append(f"label {rule.label}")
+    return ", ".join((*parts, *filter(None, (_say_terms(rule),))))
+
+
+def _say_terms(rule: Rule) -> str:
+    """When a rule holds, how far, and what it says."""
+    parts = []
     if rule.mode.value != "enforce":
         parts.append(rule.mode.value)
     if dates := say_dates(rule):

@@ -48,7 +48,7 @@ from guard.directives.words import Version
 from guard.errors import ChoiceError, PolicyError, Problem, TargetError
 from guard.feeds import Feed, Held, Layer
 from guard.hosts import keys_url
-from guard.identify import TrustedHops, identify
+from guard.identify import TrustedHops, identify, read_name
 from guard.language import METHODS
 from guard.ledger.versions import scope_of
 from guard.limits import admit, asks_of, leave
@@ -245,6 +245,10 @@ class Guard:
         self._works = policy.work_paths
         self.work_header = policy.rights.header.encode().lower() if policy.rights is not None else b""
         self.asks_query = self._works.asks_query or bool(self.work_header)
+        counted = {name for limit in policy.limits for name in limit.key}
+        self._account = policy.site.account if "account" in counted else None
+        self._session = policy.site.session if "session" in counted else None
+        self.asks_name = self._account is not None or self._session is not None
         self._held: Memo[HeldKey, Held] = Memo(8_192)
         self._same: Memo[tuple[object, ...], Rights] = Memo(4_096)  # rights that say the same are one object
         self._learned: Memo[HeldKey, tuple[Found, ...]] = Memo(8_192)  # from the platform's answers
@@ -677,6 +681,8 @@ class Guard:
         standing = self._standings.young.get(key) or self._standings.get(key)
         if standing is None:
             client = identify(peer, forwarded, self.trusted)
+            if self.policy.asn is not None:
+                client = client._replace(asn=self.policy.asn.of(client.address))
             nowhere = self._published and not client.address
             inside: tuple[str, ...] = ("",) if nowhere else ()  # to be told apart from being outside of all
             inside += tuple(
@@ -706,6 +712,14 @@ class Guard:
     def consider(self, request: Request) -> tuple[Client, Decision]:
         """The client and the decision on one request. Never raises: what cannot be read is a decision, too."""
         return self.client(request), self.decide(request)
+
+    def name(self, request: Request, headers: Headers, query: bytes) -> Request:
+        """The request with the account and the session that it names, where limits count by them (`asks_name`).
+        `headers` have names in lower case."""
+        hop = self.trusted.trusts(request.peer)
+        account = read_name(self._account, headers, query, hop)
+        session = read_name(self._session, headers, query, hop)
+        return request._replace(account=account, session=session)
 
     def client(self, request: Request) -> Client:
         return self.stand(request.peer, request.forwarded)[0]

@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import unquote_to_bytes
 
 from guard.model import Client
 
 MAX_HOPS = 16
+MAX_NAMES = 200
+"""So many cookies, or parameters of a query, are looked through."""
+
 NO_ADDRESS = Client("", b"?", b"?")
 """Nobody knows who this is: everyone like it shares one, strictest, budget."""
 
@@ -72,6 +76,33 @@ def outer_scheme(own: str, peer: str | None, headers: Iterable[tuple[bytes, byte
                 if key.lower() == "proto":
                     said = text.strip('"').lower().encode("latin-1")
     return "https" if said in (b"https", b"wss") else "http"
+
+
+def read_name(source: tuple[str, str] | None, headers: Iterable[tuple[bytes, bytes]], query: bytes, hop: bool) -> bytes:
+    """The account or session that a request names, where `source` says (("cookie" | "header" | "query", its name)); b""
+    when it names none, or two. A header counts only when it came through a hop of ours (`hop`). Field names are in
+    lower case."""
+    if source is None:
+        return b""
+    kind, name = source[0], source[1].encode()
+    found: set[bytes] = set()
+    if kind == "header":
+        wanted = name.lower()
+        lines = [value.strip() for field, value in headers if field == wanted] if hop else []
+        return lines[0] if len(lines) == 1 else b""
+    if kind == "query":
+        for pair in query.split(b"&", MAX_NAMES):
+            key, _, value = pair.partition(b"=")
+            if unquote_to_bytes(key) == name:
+                found.add(unquote_to_bytes(value.replace(b"+", b" ")))
+    else:
+        for field, line in headers:
+            if field == b"cookie":
+                for pair in line.split(b";", MAX_NAMES):
+                    key, _, value = pair.strip(b" \t").partition(b"=")
+                    if key == name:
+                        found.add(value.strip(b'"'))
+    return found.pop() if len(found) == 1 else b""
 
 
 def identify(peer: str | None, forwarded: tuple[bytes, ...], trusted: TrustedHops) -> Client:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from guard.amounts import BITRATE, QUOTA, RATE, SIZED
 from guard.conditions import FACTS
 from guard.model import (
     ACTIONS,
@@ -17,6 +18,7 @@ from guard.model import (
     KINDS,
     LISTS,
     ON_STORE_FAILURE,
+    PRECISIONS,
     PURPOSES,
     ROUTE_CLASSES,
     RUNS_ON,
@@ -32,7 +34,12 @@ from guard.rights import PURPOSES as HOLDERS_PURPOSES
 
 PREFERENCES = HOLDERS_PURPOSES
 PREFERENCE_WORDS = ("allow", "disallow")
-LIMIT_KEYS = ("client", "prefix", "agent", "operator", "site")
+LIMIT_KEYS = (
+    *("client", "prefix", "address", "agent", "operator", "site"),
+    *("route", "work", "account", "session", "asn"),
+)
+PACES = ("rate", "quota", "at_once")
+PLACES = ("cookie", "header", "query")
 FINAL_ACTIONS = tuple(action for action in ACTIONS if action != "label")
 ROW_ACTIONS = (*FINAL_ACTIONS, "inherit")
 ROW_WORDS = tuple(action for action in ROW_ACTIONS if action != "throttle")
@@ -42,12 +49,13 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MODES = tuple(mode.value for mode in Mode)
 IDENTITIES = tuple(identity.value for identity in Identity)
 CLOSABLE = tuple(route_class for route_class in ROUTE_CLASSES if route_class != "directive")
-UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86400}
 ASKS = ("signature",)
 STANDINGS = ("reserved", "licensed", "open", "unstated")
 SITE_URL = r"^https?://[-A-Za-z0-9_.:\[\]]+$"
 SOURCE = r"^(https?|rediss?|unix|sqlite)://.|^[^:]*\.(sqlite|sqlite3|db|yaml|yml)$"
 MAX_WEIGHT = 100
+MAX_COST = 1_000_000
+MAX_AT_ONCE = 1_000_000
 MAX_NESTING = 4
 
 
@@ -85,6 +93,15 @@ class Number:
     least: int
     most: int
     zero: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A whole number, both ends included, or text of a `form` that names its unit."""
+
+    least: int
+    most: int
+    form: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +181,7 @@ class Block:
         object.__setattr__(self, "names", tuple(word.name for word in self.words))
 
 
-Shape = Text | Named | Choice | Number | Flag | OneOrMany | ListOf | MapOf | Either | See | Block
+Shape = Text | Named | Choice | Number | Measure | Flag | OneOrMany | ListOf | MapOf | Either | See | Block
 
 _NAME = Text(f"^{NAME}$")
 _PATH = Text(r"^/(?!/)(?!.*//)(?!(.*/)?\.{1,2}(/|$))(?!.*[^/]\*\*)(?!.*\*\*[^/])[^?#%]*$")
@@ -178,10 +195,26 @@ _FREE = Text()
 _DATE = Text(f"^ *{MOMENT} *$")
 _AGENT = Named("agents", ".")
 _METHOD = Choice(METHODS, any_case=True)
-_LIMITED = (Tie("limit", "then", "throttle", must=True),)
+_LIMITED = (Tie("limit", "then", "throttle", must=True), Tie("cost", "then", "throttle"))
 _MODE = Word("mode", Choice(MODES), "observe: decide and log only; enforce: act")
 _REASON = Word("reason", _FREE, "said to the refused, in words")
-_LIMIT_NAME = Word("limit", _NAME, "the limit that throttle asks, one of 'limits'")
+_LIMIT_NAME = Word("limit", OneOrMany(_NAME), "the limits that throttle asks, of 'limits'; all have to admit")
+_COST = Number(1, MAX_COST)
+_RULES_COST = Word("cost", _COST, "a request counts as so many under its limits; 1")
+_DATES = (
+    Word("from", _DATE, "in force from this day (UTC) or moment"),
+    Word("until", _DATE, "in force to the end of this day (UTC), or before this moment"),
+)
+
+PLACE = Block(
+    "place",
+    (
+        Word("cookie", Text("^[A-Za-z0-9!#$%&'+*.^_`|~-]{1,64}$"), "the cookie that holds it"),
+        Word("header", Text("^[A-Za-z0-9-]{1,64}$"), "the header that a trusted hop writes it in"),
+        Word("query", Text("^[A-Za-z0-9_.-]{1,64}$"), "the parameter of the query that holds it"),
+    ),
+    one_of=PLACES,
+)
 
 SITE = Block(
     "site",
@@ -198,6 +231,11 @@ SITE = Block(
         Word("sitemap", _LINE, "written into robots.txt"),
         Word("url", Text(SITE_URL), "where the site is: https://music.example; makes addresses in directives absolute"),
         Word("published_networks", MapOf(_AGENT, OneOrMany(_NETWORK)), "where agents say they come from"),
+        Word("session", PLACE, "where the name of a session is read"),
+        Word("account", PLACE, "where the name of an account is read"),
+        Word(
+            "asn_table", Text(r"^(?!.*://)[^\u0000-\u001f\u007f]+$"), "a file: which network announces which addresses"
+        ),
     ),
 )
 
@@ -332,15 +370,21 @@ LIMIT = Block(
     "limit",
     (
         Word("name", _NAME, "how rules call this limit", required=True),
-        Word(
-            "rate",
-            Text(f"^ *(?!0+ */)[0-9]{{1,9}} */ *({'|'.join(UNITS)}) *$"),
-            "the pace that may go on for ever: 60/min",
-            required=True,
-        ),
-        Word("burst", Number(1, 999_999_999), "how many may come at once after a pause"),
+        Word("rate", Text(f"^ *{RATE} *$"), "the pace that may go on for ever: 60/min, 200 MB/hour, 2 h audio/day"),
+        Word("burst", Measure(1, 999_999_999, f"^ *{SIZED} *$"), "how much may come at once after a pause"),
+        Word("quota", Text(f"^ *{QUOTA} *$"), "so much a calendar day or month (UTC): 50/day, 20 GB/month"),
+        Word("at_once", Number(1, MAX_AT_ONCE), "so many answers under way at the same time"),
         Word("key", OneOrMany(Choice(LIMIT_KEYS)), "what is counted together"),
+        Word("precision", Choice(PRECISIONS), "leased: workers hold some of a rate; exact: each request is asked for"),
+        Word("cost", _COST, "a request counts as so many; 1"),
+        Word("bitrate", Text(f"^ *{BITRATE} *$"), "bits in a second of audio; 128k"),
+        Word("when", See("when"), "holds for whatever is let pass and fits, without a rule"),
+        _MODE,
+        _REASON,
+        *_DATES,
     ),
+    one_of=PACES,
+    ties=(Tie("burst", "rate"), *(Tie(word, "when") for word in ("mode", "reason", "from", "until"))),
 )
 
 _WORDS_OF_FACT: dict[str, Shape] = {
@@ -394,8 +438,8 @@ RULE = Block(
         _LIMIT_NAME,
         Word("label", _NAME, "the word that 'then: label' notes"),
         Word("ask", Choice(ASKS), "what a refusal asks for: signature (Accept-Signature, RFC 9421 5)"),
-        Word("from", _DATE, "in force from this day (UTC) or moment"),
-        Word("until", _DATE, "in force to the end of this day (UTC), or before this moment"),
+        *_DATES,
+        _RULES_COST,
     ),
     one_of=("then", "weigh"),
     ties=(*_LIMITED, Tie("label", "then", "label"), Tie("ask", "then", "block")),
@@ -406,6 +450,7 @@ AGENT_ROW = Block(
     (
         Word("then", Choice(ROW_ACTIONS), "what is done, or inherit: as the wider row says", required=True),
         _LIMIT_NAME,
+        _RULES_COST,
         _REASON,
         _MODE,
     ),
@@ -427,6 +472,7 @@ STEP = Block(
         Word("at", Number(1, 10_000), "from this sum on", required=True),
         Word("then", Choice(STEP_ACTIONS), "what is done", required=True),
         _LIMIT_NAME,
+        _RULES_COST,
         _REASON,
     ),
     ties=_LIMITED,
@@ -470,7 +516,7 @@ _SHARED = (
     Word("terms", TERMS, "what is promised about changes, and those that have a date"),
     Word("rights", RIGHTS, "where the choices of artists and labels are kept"),
     Word("agents", ROWS, "who is dealt with how, where no rule settles it"),
-    Word("limits", ListOf(LIMIT), "paces that rules may ask"),
+    Word("limits", ListOf(LIMIT), "paces, budgets and places, for rules or for all that fits"),
     Word("rules", ListOf(RULE), "read from top to bottom; the first final match wins"),
     Word("ladder", ListOf(LADDER), "what sums of weights lead to"),
     Word("on_store_failure", ON_FAILURE, "what limits do while the shared store is away"),

@@ -33,9 +33,13 @@ class Ask(NamedTuple):
 
 
 def asks_of(request: Request, client: Client, decision: Decision, site: str) -> list[Ask]:
-    """Everything that has to be asked for a request, in the order of the policy."""
+    """Everything that has to be asked for a request, in the order of the policy. What a rule says that a request costs
+    is in requests: bytes and audio cost what they are."""
     cost = decision.cost
-    return [Ask(limit, limit_key(limit, request, client, decision, site), limit.cost * cost) for limit in decision.limits]
+    return [
+        Ask(limit, limit_key(limit, request, client, decision, site), limit.cost * (1 if limit.afterwards else cost))
+        for limit in decision.limits
+    ]
 
 
 def limit_key(limit: Limit, request: Request, client: Client, decision: Decision, site: str) -> bytes:
@@ -92,24 +96,39 @@ def admit(store: Store, asks: Sequence[Ask]) -> Admission | Future[Admission]:
         answer = store.take(*(ask := exact.pop(0)))
         assert isinstance(answer, Admission)
         told.append((ask, answer))
-    return _strictest(told)
-
-
-async def _wait(
-    store: Store, answers: list[tuple[Ask, Admission | Future[Admission]]], exact: list[Ask]
-) -> Admission:
-    told = [(ask, answer if isinstance(answer, Admission) else await answer) for ask, answer in answers]
-    for ask in exact:
-        if not all(answer.allowed for _, answer in told):
-            break
-        answer = store.take(*ask)
-        told.append((ask, answer if isinstance(answer, Admission) else await answer))
     found = _strictest(told)
     if not found.allowed:
-        for ask, answer in told:
-            if answer.allowed and ask.limit.kind == "concurrent":
-                store.leave(ask.limit, ask.key)
+        _give_back(store, told)
     return found
+
+
+async def _wait(store: Store, answers: list[tuple[Ask, Admission | Future[Admission]]], exact: list[Ask]) -> Admission:
+    told: list[tuple[Ask, Admission]] = []
+    admitted = False
+    try:
+        for ask, answer in answers:
+            told.append((ask, answer if isinstance(answer, Admission) else await answer))
+        for ask in exact:
+            if not all(answer.allowed for _, answer in told):
+                break
+            answer = store.take(*ask)
+            told.append((ask, answer if isinstance(answer, Admission) else await answer))
+        found = _strictest(told)
+        admitted = found.allowed
+        return found
+    finally:  # also when whoever asked has gone away
+        for _, answer in answers:
+            if not isinstance(answer, Admission):
+                answer.cancel()
+        if not admitted:
+            _give_back(store, told)
+
+
+def _give_back(store: Store, told: Sequence[tuple[Ask, Admission]]) -> None:
+    """The places that a refused request has been given."""
+    for ask, answer in told:
+        if answer.allowed and ask.limit.kind == "concurrent":
+            store.leave(ask.limit, ask.key)
 
 
 def _strictest(answers: Sequence[tuple[Ask, Admission]]) -> Admission:

@@ -43,6 +43,13 @@ _LISTENED = (
     "/x/x.mp3",
     "/x.mp3",
 )
+CONNECTIONS = 6
+"""So many a browser opens to one host (HTTP/1.1; more with HTTP/2)."""
+
+_SIDE_BY_SIDE = ("page", "static", "artwork", "api")
+_SURE_KEYS = frozenset(("client", "prefix", "address", "asn", "site"))
+"""What is counted by one of these cannot be got round by a name that one gives oneself."""
+
 _SAYS = {
     "train-ai": "agents that train AI",
     "ai-use": "agents that feed AI with what they fetch",
@@ -53,12 +60,14 @@ _SAYS = {
 def lint(policy: Policy, catalogue: Catalogue, now_s: float) -> tuple[Problem, ...]:
     """Every warning about `policy` and its scopes, by file and line. `now_s`: seconds since 1970. Of a scope, only
     what it says itself is looked at: that it differs from its file is its purpose."""
-    known = {(rule.file, rule.line) for rule in (*policy.rules, *policy.rows)}
+    known = {(rule.file, rule.line) for rule in (*policy.rules, *policy.rows, *policy.limiting)}
     problems = _Lint(policy, catalogue, now_s).all()
     for scope in policy.scopes:
         found = _Lint(scope, catalogue, now_s)
         own = [rule for rule in (*scope.rules, *scope.rows) if (rule.file, rule.line) not in known]
         problems += [*found.never_reached(own), *found.never_match(own), *found.reasons(own)]
+        problems += found.never_match([rule for rule in scope.limiting if (rule.file, rule.line) not in known])
+        problems += found.limits()
     problems += _unused_limits(policy)
     order = {policy.file: 0}
     problems.sort(key=lambda one: (order.get(one.file, 1), one.file, one.line, one.message))
@@ -81,7 +90,7 @@ class _Lint:
         rules = (*self.policy.rules, *self.policy.rows)
         return [
             *self.never_reached(rules),
-            *self.never_match(rules),
+            *self.never_match((*rules, *self.policy.limiting)),
             *self.reasons(rules),
             *self.reasons([rung.rule for ladder in self.policy.ladder for rung in ladder.rungs]),
             *self.weights(),
@@ -91,7 +100,87 @@ class _Lint:
             *self.closed_to_all(),
             *self.wide_networks(),
             *self.exempt_by_name(),
+            *self.limits(),
         ]
+
+    # -- limits ------------------------------------------------------------------------------------------
+
+    def limits(self) -> Iterator[Problem]:
+        yield from self.too_few_at_once()
+        yield from self.invented()
+        yield from self.too_dear()
+
+    def too_few_at_once(self) -> Iterator[Problem]:
+        """Places of which a browser needs more than there are: it asks for the parts of a page side by side."""
+        told: set[str] = set()
+        for reading, path in self.places.items():
+            evidence = self.policy.evidence(BROWSER_AGENT, Identity.UNKNOWN, reading, "GET", ())
+            route_class = evidence.route[0]
+            if route_class not in _SIDE_BY_SIDE:
+                continue
+            verdict = decide(self.policy, evidence, self.now_s)
+            for limit in verdict.limits:
+                few = limit.kind == "concurrent" and limit.count < CONNECTIONS and "work" not in limit.key
+                if few and limit.name not in told:
+                    told.add(limit.name)
+                    yield self._warn_limit(
+                        limit,
+                        f"holds at {path} ({route_class}) for browsers, which open {CONNECTIONS} connections to one "
+                        f"host: give it 'at_once: {CONNECTIONS}' or more, or keep it to media",
+                    )
+
+    def invented(self) -> Iterator[Problem]:
+        """Limits that whoever invents an account or a session at each request is never refused by."""
+        told: set[str] = set()
+        for rule in (*_all_rules(self.policy), *self.policy.limiting):
+            beside = [limit for other in self._holding_beside(rule) for limit in other.limits]
+            if any(self._invented(limit) == "" and _SURE_KEYS & set(limit.key) for limit in beside):
+                continue
+            for limit in rule.limits:
+                if (word := self._invented(limit)) and limit.name not in told:
+                    told.add(limit.name)
+                    yield self._warn_limit(
+                        limit,
+                        f"anybody can invent a new {word} with each request, and is never refused: "
+                        f"let a limit by client hold beside it",
+                    )
+
+    def _invented(self, limit: Limit) -> str:
+        """The part of its key that the client itself makes up, "" = none."""
+        site = self.policy.site
+        read = {"account": site.account, "session": site.session}
+        return next((word for word in limit.key if (place := read.get(word)) and place[0] != "header"), "")
+
+    def _holding_beside(self, rule: Rule) -> Iterator[Rule]:
+        """The rule, and the limits that hold by themselves wherever it does."""
+        yield rule
+        cases = self.logic.cases(rule.when)
+        for other in self.policy.limiting:
+            acts = other.mode is Mode.ENFORCE or self.policy.mode is Mode.OBSERVE
+            lasts = other.from_s <= max(rule.from_s, self.now_s) and other.until_s >= rule.until_s
+            if acts and lasts and all(self.logic.implies(case, test) for case in cases for test in other.when):
+                yield other
+
+    def too_dear(self) -> Iterator[Problem]:
+        """Rules that cost more than a limit which may hold beside their own has room for."""
+        for rule in _all_rules(self.policy):
+            for other in self.policy.limiting if rule.cost > 1 else ():
+                (limit,) = other.limits
+                both = self.logic.cases((*rule.when, *other.when))
+                if limit.room is None or rule.cost * limit.cost <= limit.room:
+                    continue
+                if any(not self.logic.contradiction(case, self.classes) for case in both):
+                    yield self._warn(
+                        rule,
+                        f"{_called(rule)} costs {rule.cost}, and limit '{limit.name}' ({_line(other)}), which may hold "
+                        f"beside it, has room for {limit.room // limit.cost}: where both hold nothing could ever pass",
+                    )
+
+    def _warn_limit(self, limit: Limit, message: str) -> Problem:
+        place = (limit.file or self.policy.file, limit.line)
+        return Problem(*place, f"limit '{limit.name}': {message}", level="warning")
+
+    # -- names -------------------------------------------------------------------------------------------
 
     def exempt_by_name(self) -> Iterator[Problem]:
         """Rules by which the mere name of a player goes past a limit that holds for browsers: anybody can take it."""
@@ -232,7 +321,8 @@ class _Lint:
     # -- the whole ---------------------------------------------------------------------------------------
 
     def contact(self) -> Iterator[Problem]:
-        refusing = any(rule.then in ("block", "throttle") for rule in _all_rules(self.policy))
+        every = (*_all_rules(self.policy), *self.policy.limiting)
+        refusing = any(rule.then in ("block", "throttle") for rule in every)
         if not self.policy.site.contact and (refusing or self.policy.default == "block"):
             yield self._warn(None, "site: no 'contact': who is refused by mistake cannot write to anybody")
 
@@ -321,7 +411,7 @@ def _unused_limits(policy: Policy) -> list[Problem]:
         Problem(
             limit.file or policy.file,
             limit.line,
-            f"limit '{limit.name}': no rule uses it; name it in a rule's 'limit:', or take it out",
+            f"limit '{limit.name}': no rule uses it; name it in a rule's 'limit:', say 'when:', or take it out",
             level="warning",
         )
         for limit in limits.values()
@@ -341,8 +431,15 @@ def _is_row(rule: Rule) -> bool:
     return rule.name.startswith("agents: ")  # no rule can have a colon in its name
 
 
+def _is_own(rule: Rule) -> bool:
+    """Is it the rule of a limit that says itself what it is for? Then they stand at one place."""
+    return any((limit.name, limit.file, limit.line) == (rule.name, rule.file, rule.line) for limit in rule.limits)
+
+
 def _called(rule: Rule) -> str:
-    return rule.name if rule.name.startswith(("agents: ", "ladder: ")) else f"rule '{rule.name}'"
+    if rule.name.startswith(("agents: ", "ladder: ")):
+        return rule.name
+    return f"{'limit' if _is_own(rule) else 'rule'} '{rule.name}'"
 
 
 def _line(place: Rule | Ladder) -> str:
@@ -409,6 +506,8 @@ class _Logic:
             return told and not self._mask_of(case) & ~self._mask(test)
         if test.fact == "route":
             return self.routes(case) <= _passing(test, frozenset(ROUTE_CLASSES))
+        if test.fact == "path" and not test.negated and "/**" in test.values:
+            return True
         asked = [one for one in case if isinstance(one, Condition) and one.fact == test.fact]
         if test.fact == "label":  # labels are only added on the way down: what is lacking below was lacking above
             return test.negated and any(one.negated and test.values <= one.values for one in asked)

@@ -43,6 +43,8 @@ MARGIN = 1.5
 _PACE, _HOUR = WINDOWS_S.index(600), WINDOWS_S.index(3600)
 _UNITS = {1.0: "s", 60.0: "min", 3600.0: "hour", 86400.0: "day"}
 _NOWHERE = "/-/guard/-"
+_OF_ONE = frozenset(("client", "address", "account", "session"))
+"""What is counted by one of these is of one party, at most of one address."""
 _MAYBE_QUIET = frozenset({"page", "api", "static", "federation"})
 """A part of these may be one where nobody listens (/admin/**, /login): only what the policy's own routes say of them
 with a pattern is sure. A part of any other class is listened to."""
@@ -438,27 +440,38 @@ class _Meeting:
     trial: bool
     limits: tuple[Limit, ...] = ()
 
+    @property
+    def cost(self) -> int:
+        return self.rule.cost if self.rule is not None else 1
+
 
 def check_limits(policy: Policy, catalogue: Catalogue, now_s: float = 0.0) -> tuple[Problem, ...]:
     """Limits that would stop a listener (errors), or nearly, or perhaps (warnings); one a limit, the worst persona
     named. Rules that begin after `now_s` (seconds since 1970) count as if in force, those on trial make warnings.
 
     An error is only said where harm is certain: the limit is below what one address asks (for the key `prefix`, one
-    neighbourhood) on route classes that the persona cannot avoid.
+    neighbourhood) on route classes that the persona cannot avoid. Of bytes, of places at once and of single works
+    personas say nothing, so limits on these are left out; nor do they say who shares an account.
     """
     if all(rule.then != "throttle" for rule in (*_all_rules(policy), *policy.limiting)):
         return ()
     found: dict[Limit, list[_Shortfall]] = {}
     for persona, meetings in _meet_all(policy, catalogue, now_s, ("throttle", "weigh", "label")):
-        by_limit: dict[Limit, list[_Meeting]] = {}
+        by_count: dict[tuple[Limit, RouteClass], list[_Meeting]] = {}
         for meeting in meetings:
             if meeting.action == "throttle":
-                for limit in meeting.limits:
-                    by_limit.setdefault(limit, []).append(meeting)
-        for limit, under in by_limit.items():
+                for limit in filter(_is_stated, meeting.limits):
+                    apart = meeting.place.route_class if "route" in limit.key else TOGETHER
+                    by_count.setdefault((limit, apart), []).append(meeting)
+        for (limit, _), under in by_count.items():
             if (shortfall := _hold_against(persona, limit, under)) is not None:
                 found.setdefault(limit, []).append(shortfall)
     return tuple(_say(policy, limit, shortfalls) for limit, shortfalls in found.items())
+
+
+def _is_stated(limit: Limit) -> bool:
+    """Do personas say how much they ask of what is counted?"""
+    return limit.unit == "requests" and limit.kind != "concurrent" and "work" not in limit.key
 
 
 def check_blocks(policy: Policy, catalogue: Catalogue, now_s: float = 0.0) -> tuple[Problem, ...]:
@@ -524,7 +537,8 @@ def _moments(policy: Policy, evidence: Evidence, now_s: float) -> list[float]:
     """Now, and whenever a rule that may match begins or ends."""
     if not policy.turns:
         return [now_s]
-    may_match = (*policy.index.candidates(evidence), *policy.row_index.candidates(evidence))
+    indexes = (policy.index, policy.row_index, policy.limiting_index)
+    may_match = (rule for index in indexes for rule in index.candidates(evidence))
     turns = {moment for rule in may_match for moment in (rule.from_s, rule.until_s)}
     return [now_s, *sorted(moment for moment in turns if now_s < moment < inf)]
 
@@ -555,7 +569,8 @@ def _places(policy: Policy, actions: tuple[str, ...]) -> dict[RouteClass, tuple[
                 add(specimen(pattern), True)
     if policy.route_class(_NOWHERE) == policy.route_default:
         add(_NOWHERE, True)
-    asking = (test for rule in policy.rules if rule.then in actions for test in leaves(rule.when))
+    rules = (*policy.rules, *policy.limiting)
+    asking = (test for rule in rules if rule.then in actions for test in leaves(rule.when))
     for pattern in sorted({value for test in asking if test.fact == "path" for value in test.values}):
         if "*" in pattern:
             add(specimen(pattern), False)
@@ -601,10 +616,12 @@ def _mounts(policy: Policy, path: str) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class _Shortfall:
     """A limit as it meets one persona: `asked` requests in each of WINDOWS_S, the position of the `worst`, and `wanted`
-    for the limit to be of no trouble whatever the persona does. `but` is on what condition, for the message."""
+    for the limit to be of no trouble whatever the persona does. `rule` names the limit, None when it holds by itself
+    beside another. `but` is on what condition, for the message; `cost` is
+    what the dearest rule counts a request as."""
 
     persona: Persona
-    rule: Rule
+    rule: Rule | None
     asked: tuple[int, ...]
     worst: int
     wanted: tuple[int, ...]
@@ -612,17 +629,21 @@ class _Shortfall:
     stops: bool
     classes: tuple[RouteClass, ...]
     but: str
+    cost: int = 1
 
 
 def _hold_against(persona: Persona, limit: Limit, meetings: list[_Meeting]) -> _Shortfall | None:
     """What a limit does to one persona, given where they meet; None when there is room enough."""
     certain = [meeting for meeting in meetings if meeting.place.sure and not meeting.trial]
     enforced = [meeting for meeting in meetings if not meeting.trial]
-    near = persona.shared_by - 1 if "prefix" in limit.key and "client" not in limit.key else 0
-    crowd = 0 if {"client", "prefix"} & set(limit.key) else persona.at_once - 1
+    certainly = "error"
+    if {"account", "session"} & set(limit.key):  # nobody knows who shares one: only what is sure else is told
+        certainly, enforced, meetings = "warning", certain, certain
+    near = persona.shared_by - 1 if "prefix" in limit.key and not _OF_ONE & set(limit.key) else 0
+    crowd = 0 if {"prefix", *_OF_ONE} & set(limit.key) else persona.at_once - 1
     there = f" when {persona.at_once} of them are there at once (key {', '.join(limit.key)})"
     ways = (
-        (certain, _asked(persona, certain, near), 1.0, "error", ""),
+        (certain, _asked(persona, certain, near), 1.0, certainly, ""),
         (certain, _asked(persona, certain, crowd), 1.0, "warning", there),
         (enforced, _asked(persona, enforced, near), 1.0, "warning", " if they go there"),
         (meetings, _asked(persona, meetings, near), 1.0, "warning", " once the rule is enforced"),
@@ -631,11 +652,12 @@ def _hold_against(persona: Persona, limit: Limit, meetings: list[_Meeting]) -> _
         (meetings, _asked(persona, meetings, near), MARGIN, "warning", " once the rule is enforced"),
     )
     for met, asked, margin, level, but in ways:
-        if (worst := _narrowest(limit, asked, margin)) is not None:
-            rules = {meeting.rule for meeting in met if meeting.rule is not None}
+        cost = min((meeting.cost for meeting in met), default=1)
+        if (worst := _narrowest(limit, asked, margin, cost)) is not None:
+            naming = {meeting.rule for meeting in met if meeting.rule is not None and limit in meeting.rule.limits}
             return _Shortfall(
                 persona,
-                min(rules, key=lambda rule: (rule.line, rule.name)),
+                min(naming, key=lambda rule: (rule.line, rule.name), default=None),
                 asked,
                 worst,
                 tuple(max(column) for column in zip(*(way[1] for way in ways), strict=True)),
@@ -643,6 +665,7 @@ def _hold_against(persona: Persona, limit: Limit, meetings: list[_Meeting]) -> _
                 margin == 1.0,
                 tuple(sorted({meeting.asks for meeting in met})),
                 but,
+                max(meeting.cost for meeting in meetings),
             )
     return None
 
@@ -663,54 +686,70 @@ def _asked(persona: Persona, meetings: list[_Meeting], others: int) -> tuple[int
     return tuple(most + ceil(pace * window_s) for most, window_s in zip(alone, WINDOWS_S, strict=True))
 
 
-def _admitted(limit: Limit, window_s: int) -> int:
-    return int(window_s * limit.count // limit.window_s) + limit.burst
+def _admitted(limit: Limit, window_s: int, cost: int = 1) -> int:
+    """The most requests that pass in any window, each for `cost` times the limit's own; of a quota: in one period."""
+    room = limit.count if limit.kind == "quota" else int(window_s * limit.count // limit.window_s) + limit.burst
+    return room // (limit.cost * cost)
 
 
-def _narrowest(limit: Limit, asked: tuple[int, ...], margin: float) -> int | None:
+def _narrowest(limit: Limit, asked: tuple[int, ...], margin: float, cost: int = 1) -> int | None:
     """The position of the window that lacks most, or None when every window has room for `margin` times as much."""
     lacking = [
-        (most / _admitted(limit, window_s), -position)
+        (most / max(_admitted(limit, window_s, cost), 0.5), -position)
         for position, (most, window_s) in enumerate(zip(asked, WINDOWS_S, strict=True))
-        if ceil(most * margin) > _admitted(limit, window_s)
+        if ceil(most * margin) > _admitted(limit, window_s, cost)
     ]
     return -max(lacking)[1] if lacking else None
 
 
-def suggest(limit: Limit, asked: Iterable[tuple[int, ...]]) -> tuple[int, int]:
+def suggest(limit: Limit, asked: Iterable[tuple[int, ...]], cost: int = 1) -> tuple[int, int]:
     """The count (in the limit's window) and the burst that have room for all `asked`, with MARGIN; never less than
     the limit has. The pace of ten minutes and more makes the count, what comes at once the burst. Rows of requests in
-    each of WINDOWS_S."""
-    rows = tuple(asked)
+    each of WINDOWS_S, each of which counts `cost` times the limit's own."""
+    each = limit.cost * cost
+    rows = tuple(tuple(ceil(most * MARGIN) * each for most in row) for row in asked)
     count, burst = limit.count, limit.burst
+    if limit.kind == "quota":
+        most_of_all = max((count, *(max(row) for row in rows)))
+        return most_of_all, most_of_all
     for row in rows:
         for most, window_s in zip(row[_PACE:], WINDOWS_S[_PACE:], strict=True):
-            count = max(count, ceil(ceil(most * MARGIN) * limit.window_s / window_s))
+            count = max(count, ceil(most * limit.window_s / window_s))
     for row in rows:
         for most, window_s in zip(row, WINDOWS_S, strict=True):
-            burst = max(burst, ceil(most * MARGIN) - int(window_s * count // limit.window_s))
+            burst = max(burst, most - int(window_s * count // limit.window_s))
     return count, burst
+
+
+def _pace(limit: Limit, count: int, burst: int) -> str:
+    if limit.kind == "quota":
+        return f"{count} a calendar {limit.period}"
+    unit = _UNITS.get(limit.window_s, f"{limit.window_s:g} s")
+    return f"{count}/{unit} with burst {burst}"
 
 
 def _say(policy: Policy, limit: Limit, shortfalls: list[_Shortfall]) -> Problem:
     """One sentence on one limit, about the persona that it hurts most."""
 
     def pain(one: _Shortfall) -> tuple[bool, bool, float]:
-        return one.level == "error", one.stops, one.asked[one.worst] / _admitted(limit, WINDOWS_S[one.worst])
+        room = _admitted(limit, WINDOWS_S[one.worst], one.cost)
+        return one.level == "error", one.stops, one.asked[one.worst] / max(room, 0.5)
 
     worst = max(shortfalls, key=pain)
-    count, burst = suggest(limit, (one.wanted for one in shortfalls))
-    unit = _UNITS.get(limit.window_s, f"{limit.window_s:g} s")
+    count, burst = suggest(limit, (one.wanted for one in shortfalls), max(one.cost for one in shortfalls))
+    each = limit.cost * worst.cost
     does = "would stop" if worst.stops else "leaves little room for"
     says = "would not" if worst.stops else "would leave room"
-    names = [worst.persona.name, *(one.persona.name for one in shortfalls if one is not worst)]
+    names = list(dict.fromkeys((worst.persona.name, *(one.persona.name for one in shortfalls))))
+    rule = worst.rule if worst.rule not in policy.limiting else None
+    by = f"rule '{rule.name}'" if rule is not None else "its own 'when'"
     message = (
-        f"limit '{limit.name}': {limit.count}/{unit} with burst {limit.burst} {does} the listener "
+        f"limit '{limit.name}': {_pace(limit, limit.count, limit.burst)} {does} the listener "
         f"'{worst.persona.name}'{worst.but} ({worst.asked[worst.worst]} requests in "
-        f"{_span(WINDOWS_S[worst.worst])} on {_listed(worst.classes)}; {count}/{unit} with burst {burst} {says})"
-        f" (rule '{worst.rule.name}'){_and_others(names)}"
+        f"{_span(WINDOWS_S[worst.worst])} on {_listed(worst.classes)}{f', each counts {each}' if each > 1 else ''}; "
+        f"{_pace(limit, count, burst)} {says}) ({by}){_and_others(names)}"
     )
-    file, line = (limit.file, limit.line) if limit.line else (worst.rule.file, worst.rule.line)
+    file, line = (limit.file, limit.line) if limit.line or rule is None else (rule.file, rule.line)
     return Problem(file or policy.file, line, message, level=worst.level)
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from guard.asn import AsnTable, read_asn_table
 from guard.blocks import PolicyReader
 from guard.catalogue import load_catalogue
 from guard.classify import Catalogue
+from guard.documents import Node
 from guard.errors import PolicyError, Problem
 from guard.knowing import KnowingReader
 from guard.listeners import check_limits
@@ -119,6 +121,7 @@ def _build(text: str, file: str, path: Path | None, catalogue: Catalogue) -> Pol
     problems = list(sources.problems)
     policy: Policy | None = None
     own: Catalogue | None = None
+    tables: dict[str, AsnTable] = {}
     if sources.document is not None:
         knowing = KnowingReader(file)
         own = knowing.catalogue(sources.document, catalogue)
@@ -127,6 +130,8 @@ def _build(text: str, file: str, path: Path | None, catalogue: Catalogue) -> Pol
         reader = PolicyReader(file, catalogue)
         policy = replace(reader.policy(sources.document), verifying=verifying, catalogue=own)
         problems += knowing.problems + reader.problems
+        tables, wrong = _read_tables(reader.tables)
+        problems += wrong
     if policy is not None and not any(problem.level == "error" for problem in problems):
         for one in (policy, *policy.scopes):
             problems += check_limits(one, catalogue, time.time())
@@ -134,9 +139,36 @@ def _build(text: str, file: str, path: Path | None, catalogue: Catalogue) -> Pol
     errors = tuple(problem for problem in problems if problem.level == "error")
     if errors or policy is None:
         raise PolicyError(errors)
-    found = {"version": sources.digest, "file": file, "sources": tuple(dict.fromkeys(sources.files))}
-    scopes = tuple(replace(scope, verifying=policy.verifying, catalogue=own, **found) for scope in policy.scopes)  # type: ignore[arg-type]
-    return replace(policy, scopes=scopes, warnings=tuple(problems), **found)  # type: ignore[arg-type]
+    version = _version(sources.digest, tables)
+    found = {"version": version, "file": file, "sources": tuple(dict.fromkeys((*sources.files, *tables)))}
+    scopes = tuple(
+        replace(scope, verifying=policy.verifying, catalogue=own, asn=tables.get(scope.site.asn_table), **found)  # type: ignore[arg-type]
+        for scope in policy.scopes
+    )
+    asn = tables.get(policy.site.asn_table)
+    return replace(policy, scopes=scopes, warnings=tuple(problems), asn=asn, **found)  # type: ignore[arg-type]
+
+
+def _read_tables(named: Mapping[str, Node]) -> tuple[dict[str, AsnTable], list[Problem]]:
+    """The tables of networks by their paths, and what is wrong with them or with how they are named."""
+    tables: dict[str, AsnTable] = {}
+    problems: list[Problem] = []
+    for path, node in named.items():
+        try:
+            tables[path] = read_asn_table(path)
+        except PolicyError as error:
+            problems += error.problems
+        except OSError as error:
+            message = f"site: asn_table: '{path}' cannot be read: {error.strerror}"
+            problems.append(Problem(node.file, node.line, message))
+    return tables, problems
+
+
+def _version(digest: str, tables: Mapping[str, AsnTable]) -> str:
+    """One table in place of another is another version of the policy."""
+    if not tables:
+        return digest
+    return hashlib.sha256(" ".join((digest, *(table.digest for table in tables.values()))).encode()).hexdigest()[:12]
 
 
 def shipped_policy(name: str) -> Path:

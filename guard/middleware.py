@@ -15,6 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -49,6 +50,24 @@ Stated = tuple[frozenset[bytes], list[tuple[bytes, bytes]]]
 """The names of the directive headers of an answer, and the headers themselves."""
 
 
+class _Limited:
+    """What stands between a request of a known kind and the application: one limit, counted by client."""
+
+    __slots__ = ("cost", "decision", "guard", "header", "limit")
+
+    def __init__(self, guard: Guard, decision: Decision) -> None:
+        self.guard = guard
+        self.decision = decision
+        self.limit = decision.limits[0]
+        self.cost = self.limit.cost * decision.cost
+        trusted = guard.trusted
+        self.header = trusted.header if trusted.networks or trusted.trust_unix else b""
+
+
+Passing = tuple[frozenset[bytes], list[tuple[bytes, bytes]], _Limited | None]
+"""How requests of a known kind pass: what is stated on their answers, and the limit that has to admit them."""
+
+
 class _Terms:
     """One version of the policy as requests meet it: its guard, and what is remembered of its decisions."""
 
@@ -61,7 +80,7 @@ class _Terms:
         self.strictest_mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.OBSERVE  # for hosts that are none
         self.hurried = guard.record is None and (guard.several or _may_hurry(guard))
         self.asks_query = any(one.asks_query for one in (guard, *guard.scopes))
-        self.passing: Memo[tuple[object, ...], Stated] = Memo(8_192)  # requests that are known to pass
+        self.passing: Memo[tuple[object, ...], Passing] = Memo(8_192)  # requests that are known to pass
 
 
 def _stated(said: Said) -> Stated:
@@ -164,9 +183,21 @@ class GuardMiddleware:
                     )
                 )
                 if known and not (self._signs and b"signature-input" in fields):
+                    ours, added, limited = known
+                    if limited is None:
+                        self._terms.guard.passed += 1
+                    else:
+                        guard = limited.guard
+                        hop = fields.get(limited.header)
+                        peer = scope.get("client")
+                        client = guard.stand(peer[0] if peer else None, () if hop is None else (hop,))[0]
+                        asked = guard.store.take(limited.limit, client.key, limited.cost)
+                        admission = asked if isinstance(asked, Admission) else await asked
+                        if not (admission.allowed and (admission.shared or not guard.store.shared)):
+                            await self._look_closer(scope, receive, send, limited, admission)
+                            return
+                        guard.count(limited.decision)
                     scope[_DONE] = True
-                    self._terms.guard.passed += 1
-                    ours, added = known
 
                     # As `_stating`, without a call of its own: this is the road of nearly every request.
                     def state(message: Message) -> Awaitable[None]:
@@ -183,6 +214,16 @@ class GuardMiddleware:
 
                     return await self.app(scope, receive, state)
         await self._consider(scope, receive, send)
+
+    async def _look_closer(
+        self, scope: Scope, receive: Receive, send: Send, limited: _Limited, admission: Admission
+    ) -> None:
+        """Not simply admitted: by the limit, or not by the whole fleet."""
+        scope[_DONE] = True
+        guard, decision = limited.guard, limited.decision
+        request, _ = self._read_request(scope, guard)
+        admission = guard.temper(decision, admission)
+        await self._carry_out(scope, receive, send, guard, request, decision, admission)
 
     async def _consider(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The road of every request that is not known to pass."""
@@ -214,7 +255,11 @@ class GuardMiddleware:
         if decision.limits:
             asked = guard.admit(request, guard.client(request), decision)
             if asked is not None:
-                admission = guard.temper(decision, asked if isinstance(asked, Admission) else await asked)
+                told = asked if isinstance(asked, Admission) else await asked
+                admission = guard.temper(decision, told)
+                if decision.settles and told.allowed:
+                    await self._see_off(scope, receive, send, guard, request, decision, admission)
+                    return
         if guard.work_header:
             await self._carry_out(scope, receive, send, guard, request, decision, admission)
             return
@@ -222,12 +267,36 @@ class GuardMiddleware:
         stated = _stated(said)
         if guard.record is None and (decision.action == "allow" or (admission is not None and admission.allowed)):
             alike = request.signed is None and not guard.checks(decision.agent)  # whoever sends it
-            if alike and decision.action == "allow" and kind == "http" and said.lasting and _may_hurry(guard):
-                _remember(terms, scope, request, host, stated)
+            if alike and kind == "http" and said.lasting and _may_hurry(guard) and _is_simple(decision):
+                limited = _Limited(guard, decision) if decision.limits else None
+                _remember(terms, scope, request, host, (*stated, limited))
             await self.app(scope, receive, _stating(send, stated))
             guard.count(decision)
             return
         await self._carry_out(scope, receive, send, guard, request, decision, admission)
+
+    async def _see_off(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        guard: Guard,
+        request: Request,
+        decision: Decision,
+        admission: Admission,
+    ) -> None:
+        """Some limit wants to know when the answer is over, and how long it was."""
+        body_bytes = 0
+
+        async def measure(message: Message) -> None:
+            nonlocal body_bytes
+            body_bytes += _sent_bytes(message)
+            await send(message)
+
+        try:
+            await self._carry_out(scope, receive, measure, guard, request, decision, admission)
+        finally:
+            guard.leave(request, guard.client(request), decision, body_bytes)
 
     def _read_request(self, scope: Scope, guard: Guard) -> tuple[Request, bytes | None]:
         """The request, and its Host as it stands (several are joined, which makes no host)."""
@@ -257,6 +326,8 @@ class GuardMiddleware:
         )
         if self._signs and b"signature-input" in fields:
             request = request._replace(signed=_read_signed(scope, request, host, guard))
+        if guard.asks_name:
+            request = guard.name(request, tuple(headers), request.query)
         return request, host
 
     async def _carry_out(
@@ -466,13 +537,32 @@ def _look(file: PolicyFile, guard: Guard) -> Guard | None:
     return give_witness(succeed(guard, outcome.policy, outcome.rendered), guard)
 
 
-def _remember(terms: _Terms, scope: Scope, request: Request, host: bytes | None, stated: Stated) -> None:
-    """This request passes whoever sends it: the next one like it need not be considered."""
+def _sent_bytes(message: Message) -> int:
+    """What a message sends of an answer."""
+    match message["type"]:
+        case "http.response.body" | "websocket.http.response.body":
+            return len(message.get("body", b""))
+        case "websocket.send":
+            return len(message.get("bytes") or message.get("text") or b"")
+        case "http.response.pathsend":
+            with contextlib.suppress(OSError):
+                return Path(message["path"]).stat().st_size
+    return 0
+
+
+def _is_simple(decision: Decision) -> bool:
+    """Does at most one limit have to admit it, by what the client is, and nothing be done afterwards?"""
+    limits = decision.limits
+    return not limits or (len(limits) == 1 and limits[0].key == ("client",) and not decision.settles)
+
+
+def _remember(terms: _Terms, scope: Scope, request: Request, host: bytes | None, passing: Passing) -> None:
+    """This request passes, whoever sends it, or asks but one limit: the next like it need not be considered."""
     said = request.user_agent or b""
     query = terms.asks_query and request.query
     if may_keep(request) and (not query or len(query) <= MEMO_BYTES):
         agent = said if said else dict(scope["headers"]).get(b"user-agent")
-        terms.passing.keep((scope.get("raw_path"), agent, request.method, request.path, host, query), stated)
+        terms.passing.keep((scope.get("raw_path"), agent, request.method, request.path, host, query), passing)
 
 
 def _gather(headers: Iterable[tuple[bytes, bytes]], header: bytes) -> tuple[bytes, bytes | None, tuple[bytes, ...]]:

@@ -279,6 +279,9 @@ Exact: nothing is held, and each request asks."""
 
 PERIODS: tuple[str, ...] = ("day", "month")
 
+BITRATE = 128_000
+"""Bits in a second of audio of which nothing else is said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -302,7 +305,7 @@ class Limit:
     precision: str = "leased"
     unit: str = "requests"
     cost: int = 1
-    bitrate: int = 128_000
+    bitrate: int = BITRATE
 
     @property
     def emission_s(self) -> float:
@@ -313,6 +316,13 @@ class Limit:
     def afterwards(self) -> bool:
         """Is its cost known only when the answer was sent?"""
         return self.unit != "requests"
+
+    @property
+    def room(self) -> int | None:
+        """The largest cost that one request may have; None when its cost does not matter beforehand."""
+        if self.afterwards or self.kind == "concurrent":
+            return None
+        return self.count if self.kind == "quota" else self.burst
 
 
 class Admission(NamedTuple):
@@ -337,8 +347,9 @@ class Decision(NamedTuple):
     and `reject` (no safe reading). `observed` names rules on trial that would have acted; `weights` are the addends
     of rules that weigh, in their order. `said` is what its answer states of the work, None = what the policy does.
     `limits` all have to admit it; each is asked for `cost` times its own. `known_by` says in words why the identity is
-    this one; `work` names the work it is for, `settles` tells that some limit wants to know when it is over; `ask` is what a refusal asks for ("signature", "signature of
-    the path"); `keys` are thumbprints of keys that it has proved to hold.
+    this one; `work` names the work it is for, `settles` tells that some limit wants to know when it is over; `ask` is
+    what a refusal asks for ("signature", "signature of the path"); `keys` are thumbprints of keys that it has proved to
+    hold.
     """
 
     action: str
@@ -414,7 +425,11 @@ class Verifying:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Who publishes, how to reach them, and which hops in front are ours."""
+    """Who publishes, how to reach them, and which hops in front are ours.
+
+    `session` and `account` say where these are read from: ("cookie" | "header" | "query", its name). `asn_table` is the
+    path of the file that tells whose network an address is in, "" = none.
+    """
 
     name: str
     contact: str = ""
@@ -428,3 +443,6 @@ class Site:
     published_networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hosts: tuple[str, ...] = ()
     url: str = ""
+    session: tuple[str, str] | None = None
+    account: tuple[str, str] | None = None
+    asn_table: str = ""

@@ -16,6 +16,7 @@ from ipaddress import ip_address, ip_network
 from math import inf
 from typing import NamedTuple
 
+from guard.asn import AsnTable
 from guard.classify import Catalogue
 from guard.conditions import POSITION, Condition, Evidence, Test, all_hold, leaves
 from guard.errors import Problem
@@ -43,9 +44,9 @@ class RoutePatterns:
 class Rule:
     """`when` all hold, `then` do. `then` is one of ACTIONS, or "weigh": then `weight` is added and nothing settled.
 
-    `limits` all have to admit a request that is throttled, each for `cost` times its own. `reason` is said to the client
-    in words. In force from `from_s` until before `until_s` (seconds since 1970, UTC).
-    `line` and `file` are its place. Steps of a ladder and agents' rows are rules, too.
+    `limits` all have to admit a request that is throttled, each for `cost` times its own. `reason` is said to the
+    client in words. In force from `from_s` until before `until_s` (seconds since 1970, UTC). `line` and `file`
+    are its place. Steps of a ladder and agents' rows are rules, too; so is a limit that says itself what it is for.
     """
 
     name: str
@@ -247,10 +248,11 @@ class Policy:
     """Everything a policy file says, checked. `version` is a short hash of all text it was read from.
 
     `limiting` are the limits that say themselves what they are for, as rules that throttle: they hold for all that is
-    let pass. `hosts` are those it is for (none named: any), `scopes` the policies of hosts with words of their own; `rows` are
-    the agents' rows, the narrower before the wider; `sources` the files it was read from; `warnings` what is allowed
-    and hardly meant. `kind_preferences` go before `preferences` for KINDS of content. `catalogue` are the agents with
-    the policy's own facts, None when it has none; `verifying` says how their claims are checked.
+    let pass. `hosts` are those it is for (none named: any), `scopes` the policies of hosts with words of their own;
+    `rows` are the agents' rows, the narrower before the wider; `sources` the files it was read from; `warnings` what is
+    allowed and hardly meant. `kind_preferences` go before `preferences` for KINDS of content. `catalogue` are the
+    agents with the policy's own facts, None when it has none; `verifying` says how their claims are checked; `asn` is
+    the table that the site names.
     """
 
     site: Site
@@ -279,6 +281,7 @@ class Policy:
     verifying: Verifying = field(default_factory=Verifying)
     catalogue: Catalogue | None = field(default=None, compare=False)
     limiting: tuple[Rule, ...] = ()
+    asn: AsnTable | None = field(default=None, compare=False)
 
     # -- made once, at the first question ----------------------------------------------------------------
 
@@ -388,8 +391,12 @@ class Policy:
         if not self.turns and not any(scope.turns for scope in self.scopes):
             return self
         timeless = {"from_s": -inf, "until_s": inf}
-        rules = tuple(replace(rule, **timeless) for rule in self.rules if rule.in_force(now_s))  # type: ignore[arg-type]
-        return replace(self.stating(now_s), rules=rules, scopes=tuple(scope.at(now_s) for scope in self.scopes))
+        rules, limiting = (
+            tuple(replace(rule, **timeless) for rule in rules if rule.in_force(now_s))  # type: ignore[arg-type]
+            for rules in (self.rules, self.limiting)
+        )
+        scopes = tuple(scope.at(now_s) for scope in self.scopes)
+        return replace(self.stating(now_s), rules=rules, limiting=limiting, scopes=scopes)
 
     def stating(self, now_s: float) -> Policy:
         """The policy with the preferences of a moment; its rules keep their dates. Itself when none has a date."""
@@ -628,9 +635,10 @@ def _severity(verdict: Verdict) -> tuple[int, float]:
 
 
 def trace(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> tuple[Step, ...]:
-    """Every rule, step of the ladder and row, and why it did or did not match; those below the match are traced too.
+    """Every rule, step of the ladder, row and limit that holds by itself, and why it did or did not match; those below
+    the match are traced too.
 
-    A step of the ladder matched when the sum reaches it and no higher one.
+    A step of the ladder matched when the sum reaches it and no higher one. A limit holds only for what is let pass.
     """
     steps: list[Step] = []
     labels: list[str] = []
@@ -651,6 +659,8 @@ def trace(policy: Policy, evidence: Evidence, now_s: float = 0.0) -> tuple[Step,
         said = f"the weights add up to {total}, asked for at {rung.at}"
         steps.append(Step(rung.rule, rung.at == reached, evidence, said=said))
     steps += [_meet(row, evidence, now_s) for row in policy.rows]
+    if evidence.route[0] != "directive":
+        steps += [_meet(rule, evidence, now_s) for rule in policy.limiting]
     return tuple(steps)
 
 

@@ -164,7 +164,9 @@ class Replay:
     ) -> None:
         self.policy = policy
         self._clock = LogClock()
-        self._guard = Guard(policy, store=MemoryStore(clock=self._clock, wall=self._clock), catalogue=catalogue, clock=self._clock)
+        self._guard = Guard(
+            policy, store=MemoryStore(clock=self._clock, wall=self._clock), catalogue=catalogue, clock=self._clock
+        )
         sites = [one.site for one in (policy, *policy.scopes)]
         self._trusts_hops = any(site.trusted_proxies or site.trust_unix for site in sites)
         self._stand_ins: dict[str, bytes | None] = {}

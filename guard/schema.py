@@ -25,6 +25,7 @@ from guard.language import (
     Flag,
     ListOf,
     MapOf,
+    Measure,
     Named,
     Number,
     OneOrMany,
@@ -60,7 +61,8 @@ def json_schema(*, fragment: bool = False) -> Schema:
         parts = {word.name: {"required": _required(word.shape)} for word in needed if isinstance(word.shape, Block)}
         schema["if"] = {"required": ["include"]}
         schema["else"] = {"required": [word.name for word in needed], "properties": parts}
-    blocks = {block.name: block for block in (*_blocks(FRAGMENT), *BLOCKS.values()) if block is not FRAGMENT}
+    within = (block for top in (FRAGMENT, *BLOCKS.values()) for block in _blocks(top))
+    blocks = {block.name: block for block in within if block is not FRAGMENT}
     schema["$defs"] = {_slug(name): _block(block) for name, block in blocks.items()} | {
         "agents": {"enum": [*(agent.name for agent in shipped_catalogue().agents), "browser", "unknown"]},
         "operators": _operators(),
@@ -119,6 +121,9 @@ def _shape(shape: Shape) -> Schema:
         case Number(least, most, zero):
             found: Schema = {"type": "integer", "minimum": least, "maximum": most}
             return found if zero else {**found, "not": {"const": 0}}
+        case Measure(least, most, form):
+            number: Schema = {"type": "integer", "minimum": least, "maximum": most}
+            return _when("string", {"pattern": form}, number)
         case Flag():
             return {"type": "boolean"}
         case OneOrMany(item, least):
@@ -202,9 +207,9 @@ def _block(block: Block) -> Schema:
     found |= _least("minProperties", block.least)
     if block.one_of:
         found["anyOf"] = [{"required": [key]} for key in block.one_of]
-    first, *others = block.one_of or ("",)
     laws: list[Schema] = [
-        {"if": {"required": [first]}, "then": {"properties": dict.fromkeys(others, False)}} for _ in others[:1]
+        {"if": {"required": [key]}, "then": {"properties": dict.fromkeys(block.one_of[place:], False)}}
+        for place, key in enumerate(block.one_of[:-1], 1)
     ]
     for tie in block.ties:
         beside: Schema = {"required": [tie.beside]}

@@ -314,7 +314,8 @@ def _digest(looks: Iterable[Look]) -> bytes:
             try:
                 digest.update(hashlib.sha256(read_bytes(Path(path))).digest())
             except (OSError, ValueError, MemoryError) as error:
-                digest.update(type(error).__name__.encode())
+                # Too large for a policy, as a table of networks may be: its size and dates have to do.
+                digest.update(repr((type(error).__name__, found)).encode())
     return digest.digest()
 
 
@@ -451,6 +452,7 @@ def _differences(old: Policy, new: Policy) -> list[str]:
         ("limits", _by_name(old.limits), _by_name(new.limits)),
         ("rules", _by_name(old.rules), _by_name(new.rules)),
         ("agents", _by_name(old.rows), _by_name(new.rows)),
+        ("limits that hold by themselves", _by_name(old.limiting), _by_name(new.limiting)),
         ("on_store_failure", dict(old.on_store_failure), dict(new.on_store_failure)),
     ):
         lines += [f"{word}: {change}" for change in _changes(entries, others)]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from guard import PolicyError, load_policy, shipped_policy
+from guard import Guard, PolicyError, Request, load_policy, shipped_policy
 from guard.classify import Catalogue
 from guard.conditions import Condition, Evidence, Group
 from guard.language import (
@@ -19,6 +19,7 @@ from guard.language import (
     EXAMPLE,
     LADDER,
     LIMIT,
+    PLACE,
     POLICY,
     RIGHTS,
     ROUTE,
@@ -57,6 +58,9 @@ site:
     GPTBot: [192.0.2.0/25, 192.0.2.128/25]
     CC*: 198.51.100.0/24
     ccbot: 203.0.113.0/24
+  session: {cookie: sid}
+  account: {header: X-Account}
+  asn_table: asn.tsv
 catalogue:
   RadioBot: {operator: Radio Ada, category: monitoring, purposes: monitoring}
   GPTBot: {confidence: medium}
@@ -95,6 +99,21 @@ limits:
     rate: 1200 / min
     burst: 240
     key: [prefix, agent]
+  - name: exports
+    rate: 100/day
+    precision: exact
+    cost: 10
+    key: account
+  - {name: hours, quota: 16 h audio / day, bitrate: 320k, key: [session, asn]}
+  - {name: side by side, at_once: 7, key: work, precision: exact}
+  - name: volume
+    rate: 200 MB/hour
+    burst: 1 GB
+    when: {route: media, not: {label: machine}}
+    mode: observe
+    reason: " A lot. "
+    from: 2026-12-01
+    until: 2026-12-24
 rules:
   - name: office
     when: {network: 192.0.2.0/24}
@@ -122,7 +141,8 @@ rules:
       not:
         any: [{path: /y}]
     then: throttle
-    limit: slow
+    limit: [slow, exports, slow]
+    cost: 2
     reason: Too fast.
     from: 2026-12-01T18:00Z
   - {name: weigh a little, when: {path: /a, rights: [open, licensed]}, weigh: 1}
@@ -179,6 +199,7 @@ examples:
   - {name: of a row, path: /x, expect: allow, rule: "agents: ai-train", labels: []}
   - {name: of a step, path: /x, expect: block, rule: "ladder: page, search at 10000", weight: +99999}
   - {name: of nothing, path: /x, expect: block, rule: default}
+  - {name: of a limit, path: /stream/x, expect: block, rule: volume}
 """
 MORE = """version: 1
 routes:
@@ -214,6 +235,7 @@ def line_of(text: str, start: str) -> int:
 def whole(tmp_path: Path) -> Policy:
     (tmp_path / "whole.yaml").write_text(WHOLE)
     (tmp_path / "more.yaml").write_text(MORE)
+    (tmp_path / "asn.tsv").write_text("192.0.2.0/24\tAS64500\n")
     return load_policy(tmp_path / "whole.yaml")
 
 
@@ -227,13 +249,13 @@ def test_every_word_of_the_language_stands_in_the_policy_that_has_everything() -
         return {key for item in node for key in keys(item)} if isinstance(node, list) else set()
 
     blocks = (POLICY, SCOPE, SITE, RIGHTS, WORK_PATH, ROUTE, LIMIT, RULE, WHEN, ROW, AGENT_ROW, LADDER, STEP, EXAMPLE)
-    blocks += (VERIFICATION, SIGNATURES)
+    blocks += (VERIFICATION, SIGNATURES, PLACE)
     assert {name for block in blocks for name in block.names} - keys(yaml.safe_load(WHOLE)) - keys(
         yaml.safe_load(MORE)
     ) == set()
 
 
-def test_the_site_is_read_word_by_word(whole: Policy) -> None:
+def test_the_site_is_read_word_by_word(whole: Policy, tmp_path: Path) -> None:
     assert whole.site == Site(
         name="Radio Ada",
         contact="mailto:ada@radio.example",
@@ -250,7 +272,13 @@ def test_the_site_is_read_word_by_word(whole: Policy) -> None:
         },
         hosts=("radio.example", "*.radio.example", "[::1]"),
         url="https://radio.example",
+        session=("cookie", "sid"),
+        account=("header", "x-account"),
+        asn_table=str(tmp_path / "asn.tsv"),
     )
+    assert whole.asn is not None
+    assert whole.asn.of("192.0.2.1") == 64500
+    assert {scope.asn for scope in whole.scopes} == {whole.asn}
 
 
 def test_where_the_rights_are_is_read_word_by_word(whole: Policy, tmp_path: Path) -> None:
@@ -296,7 +324,31 @@ def test_what_a_policy_knows_of_agents_goes_before_what_ships(whole: Policy) -> 
 
 
 SLOWLY = Limit("slow", 1200, 60.0, 240, ("prefix", "agent"))
+EXPORTS = Limit("exports", 100, 86400.0, 100, ("account",), precision="exact", cost=10)
+HOURS = Limit(
+    *("hours", 57_600, 86_400.0, 57_600, ("session", "asn")),
+    kind="quota",
+    period="day",
+    precision="exact",
+    unit="audio-seconds",
+    bitrate=320_000,
+)
+SIDE_BY_SIDE = Limit("side by side", 7, 0.0, 7, ("work",), kind="concurrent", precision="exact")
+VOLUME = Limit("volume", 200_000_000, 3600.0, 1_000_000_000, unit="bytes")
 FAST = Limit("fast", 10, 1.0, 10, ("client",))
+LIMITS = (SLOWLY, EXPORTS, HOURS, SIDE_BY_SIDE, VOLUME, FAST)
+LIMITING = (
+    Rule(
+        "volume",
+        (Condition("route", frozenset({"media"})), Condition("label", frozenset({"machine"}), negated=True)),
+        "throttle",
+        Mode.OBSERVE,
+        "A lot.",
+        (VOLUME,),
+        from_s=DECEMBER,
+        until_s=CHRISTMAS,
+    ),
+)
 AI_SEARCH = Condition("category", frozenset({"ai-search"}))
 RULES = (
     Rule("office", (Condition("network", frozenset({"192.0.2.0/24"})),), "allow", Mode.OBSERVE, "Ours."),
@@ -338,9 +390,10 @@ RULES = (
         ),
         "throttle",
         reason="Too fast.",
-        limits=(SLOWLY,),
+        limits=(SLOWLY, EXPORTS),
         from_s=DECEMBER + 18 * 3600,
         until_s=inf,
+        cost=2,
     ),
     Rule(
         "weigh a little",
@@ -358,7 +411,7 @@ ROWS = (
         "throttle",
         Mode.OBSERVE,
         "Slowly.",
-        SLOWLY,
+        (SLOWLY,),
     ),
     Rule("agents: ai-train", (Condition("category", frozenset({"ai-train"})),), "allow"),
     Rule("agents: headless", (Condition("category", frozenset({"headless"})),), "block"),
@@ -392,6 +445,7 @@ EXAMPLES = (
     Example("of a row", "/x", "allow", rule="agents: ai-train", labels=()),
     Example("of a step", "/x", "block", rule="ladder: page, search at 10000", weight=99_999),
     Example("of nothing", "/x", "block", rule="default"),
+    Example("of a limit", "/stream/x", "block", rule="volume"),
     Example("more", "/more", "block", "GET", "", "192.0.2.1", "", labels=None, weight=None, at_s=None, identity=None),
 )
 
@@ -406,7 +460,8 @@ def test_every_block_is_read_word_by_word(whole: Policy) -> None:
         "audio": {"search": "disallow"},
         "metadata": {"train-ai": "allow", "ai-use": "disallow"},
     }
-    assert whole.limits == (SLOWLY, FAST)
+    assert whole.limits == LIMITS
+    assert whole.limiting == LIMITING
     assert whole.rules == RULES
     assert whole.rows == ROWS
     assert whole.ladder == LADDERS
@@ -417,6 +472,7 @@ def test_every_block_is_read_word_by_word(whole: Policy) -> None:
 
 def test_every_entry_remembers_its_file_and_its_line(whole: Policy, tmp_path: Path) -> None:
     more = str((tmp_path / "more.yaml").resolve())
+    assert [(rule.file, rule.line) for rule in whole.limiting] == [(whole.limits[4].file, whole.limits[4].line)]
     named = [*whole.limits, *whole.rules, *whole.examples, *whole.rows]
     found = {(type(one).__name__, one.name): (one.file, one.line) for one in named}
     found |= {("Rung", str(rung.at)): (rung.rule.file, rung.rule.line) for one in whole.ladder for rung in one.rungs}
@@ -426,6 +482,10 @@ def test_every_entry_remembers_its_file_and_its_line(whole: Policy, tmp_path: Pa
         **{("Rule", rule.name): f"name: {rule.name}" for rule in RULES[:-1]},
         **{("Example", one.name): f"name: {one.name}" + ("," if "of" in one.name else "") for one in EXAMPLES[:-1]},
         ("Limit", "slow"): "name: slow\n",
+        ("Limit", "exports"): "name: exports\n",
+        ("Limit", "hours"): "name: hours,",
+        ("Limit", "side by side"): "name: side by side,",
+        ("Limit", "volume"): "name: volume\n",
         ("Rule", "agents: Zzyzx"): "Zzyzx:",
         ("Rule", "agents: ai-train"): "ai-train: allow",
         ("Rule", "agents: ai-se*"): "ai-se*:",
@@ -451,7 +511,7 @@ def test_every_entry_remembers_its_file_and_its_line(whole: Policy, tmp_path: Pa
 
 def test_a_policy_is_named_by_its_file_and_by_a_dozen_characters_of_hash(whole: Policy, tmp_path: Path) -> None:
     assert whole.file == str(tmp_path / "whole.yaml")
-    assert [Path(source).name for source in whole.sources] == ["whole.yaml", "more.yaml", "spa.yaml"]
+    assert [Path(source).name for source in whole.sources] == ["whole.yaml", "more.yaml", "spa.yaml", "asn.tsv"]
     assert len(whole.version) == 12
     assert int(whole.version, 16)
     (warning,) = whole.warnings
@@ -571,6 +631,164 @@ def test_reading_leaves_the_collector_of_rubbish_as_it_was(text: str) -> None:
         (gc.enable if before else gc.disable)()
 
 
+# -- limits ---------------------------------------------------------------------------------------------------
+
+SITE_OF_ALL = "version: 1\nsite: {name: x, account: {query: a}, session: {cookie: s}}\ndefault: allow\n"
+
+
+def limit_of(words: str) -> Limit:
+    (limit,) = read_policy(f"{SITE_OF_ALL}limits:\n- {{name: l, {words}}}\n").limits
+    return limit
+
+
+@pytest.mark.parametrize(
+    ("words", "limit"),
+    [
+        ("rate: 60/min", Limit("l", 60, 60.0, 60)),
+        ("rate: 2/s, burst: 1, precision: leased", Limit("l", 2, 1.0, 1)),
+        ("rate: 1 kB/s", Limit("l", 1000, 1.0, 1000, unit="bytes")),
+        ("rate: 3GiB/day, burst: 512 MiB", Limit("l", 3 * 2**30, 86400.0, 2**29, unit="bytes")),
+        ("rate: 1000 TB/day", Limit("l", 10**15, 86400.0, 10**15, unit="bytes")),
+        ("rate: 90 min audio/hour, burst: 3 h audio", Limit("l", 5400, 3600.0, 10_800, unit="audio-seconds")),
+        ("quota: 50/day", Limit("l", 50, 86400.0, 50, kind="quota", period="day", precision="exact")),
+        (
+            "quota: 20 GB / month, precision: exact",
+            Limit(
+                "l", 20 * 10**9, 2592000.0, 20 * 10**9, kind="quota", period="month", precision="exact", unit="bytes"
+            ),
+        ),
+        ("at_once: 3, key: [account]", Limit("l", 3, 0.0, 3, ("account",), kind="concurrent", precision="exact")),
+        ("rate: 10/s, cost: 10", Limit("l", 10, 1.0, 10, cost=10)),
+        ("rate: 1/day, burst: 36600", Limit("l", 1, 86400.0, 36600)),
+        (
+            "rate: 1/s, key: [client, prefix, address, agent, operator, site, route]",
+            Limit("l", 1, 1.0, 1, ("client", "prefix", "address", "agent", "operator", "site", "route")),
+        ),
+    ],
+)
+def test_a_limit_is_read_with_its_kind_its_unit_and_its_key(words: str, limit: Limit) -> None:
+    assert limit_of(words) == limit
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "rate: 16 h/day",
+        "rate: 1 gb/s",
+        "rate: 1.5 GB/s",
+        "rate: 0 MB/s",
+        "rate: 5 m audio/s",
+        "quota: 5/week",
+        "quota: /day",
+    ],
+)
+def test_what_is_no_amount_is_not_guessed_at(words: str) -> None:
+    (problem,) = problems_of(f"{HEAD}limits:\n- {{name: l, {words}}}\n")
+    assert "must look like" in problem[1]
+
+
+def test_a_limit_with_when_holds_for_whatever_is_let_pass() -> None:
+    policy = read_policy(
+        f"{HEAD}limits:\n- {{name: l, rate: 500/s, when: {{path: /x/**}}, reason: A lot.}}\n"
+        "rules:\n- {name: shut, when: {path: /x/shut}, then: block}\n"
+        "- {name: open, when: {path: /x/open}, then: allow}\n"
+    )
+    (rule,) = policy.limiting
+    assert rule.limits == policy.limits
+
+    def decided(path: str) -> tuple[str, str, tuple[Limit, ...]]:
+        evidence = policy.evidence(Agent("a", "", "", "", "tool", ()), Identity.UNKNOWN, path, "GET", ())
+        verdict = decide(policy, evidence)
+        return verdict.action, verdict.rule.name if verdict.rule else "", verdict.limits
+
+    assert decided("/x/y") == ("throttle", "l", policy.limits)
+    assert decided("/x/open") == ("throttle", "open", policy.limits)
+    assert decided("/x/shut") == ("block", "shut", ())
+    assert decided("/y") == ("allow", "", ())
+    steps = {
+        step.rule.name: step.matched
+        for step in trace(
+            policy, policy.evidence(Agent("a", "", "", "", "tool", ()), Identity.UNKNOWN, "/x/y", "GET", ())
+        )
+    }
+    assert steps == {"shut": False, "open": False, "l": True}
+
+
+def test_hosts_and_included_files_bring_limits_that_hold_by_themselves(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text(
+        "version: 1\nlimits:\n- {name: more, rate: 900/s, when: {path: /more}}\n"
+        "- {name: own, rate: 1/s, when: {path: /no}}\n"
+    )
+    (tmp_path / "p.yaml").write_text(
+        f"{HEAD}include: more.yaml\nlimits: [{{name: own, rate: 800/s, when: {{path: /own}}}}]\n"
+        "hosts:\n- names: a.example\n  limits: [{name: a, rate: 700/s, when: {path: /a}}]\n- names: b.example\n"
+    )
+    policy = load_policy(tmp_path / "p.yaml")
+    names = {one.hosts: [rule.name for rule in one.limiting] for one in (policy, *policy.scopes)}
+    assert names == {(): ["own", "more"], ("a.example",): ["a", "own", "more"], ("b.example",): ["own", "more"]}
+    assert policy.limiting[0].when == (Condition("path", frozenset({"/own"})),)
+
+
+def test_a_limit_with_dates_holds_on_its_days() -> None:
+    policy = read_policy(f"{HEAD}limits: [{{name: l, rate: 900/s, when: {{path: /x}}, from: 2026-12-01}}]\n")
+    assert policy.turns == (DECEMBER,)
+    assert policy.at(DECEMBER - 1).limiting == ()
+    assert policy.at(DECEMBER).limiting == (replace(policy.limiting[0], from_s=-inf),)
+
+
+def test_a_limit_may_ask_for_labels_that_rules_note() -> None:
+    text = (
+        "limits: [{name: l, rate: 900/s, when: {label: %s}}]\nrules: [{name: odd, when: {agent: curl}, then: label}]\n"
+    )
+    assert read_policy(HEAD + text % "odd").limiting[0].when == (Condition("label", frozenset({"odd"})),)
+    assert problems_of(HEAD + text % "od") == [
+        (4, "limit 'l': when: no rule above notes the label 'od', did you mean 'odd'?")
+    ]
+
+
+def test_the_cost_of_a_row_and_of_a_step_is_read_and_held_against_the_limit() -> None:
+    text = (
+        "limits: [{name: l, rate: 900/s, burst: %s}]\nagents:\n  seo: {then: throttle, limit: l, cost: 7}\n"
+        "ladder:\n- steps: [{at: 5, then: throttle, limit: l, cost: 8}]\n"
+    )
+    policy = read_policy(HEAD + text % 8)
+    assert (policy.rows[0].cost, policy.ladder[0].rungs[0].rule.cost) == (7, 8)
+    assert [line for line, _ in problems_of(HEAD + text % 6)] == [6, 8]
+
+
+# -- the table of networks ------------------------------------------------------------------------------------
+
+
+def with_table(folder: Path, rows: str, more: str = "") -> Policy:
+    (folder / "asn.tsv").write_text(rows)
+    (folder / "p.yaml").write_text(HEAD.replace("x}", "x, asn_table: asn.tsv}") + more)
+    return load_policy(folder / "p.yaml")
+
+
+def test_another_table_is_another_version_of_the_policy(tmp_path: Path) -> None:
+    before, same, after = (with_table(tmp_path, f"192.0.2.0/24,{number}\n") for number in (1, 1, 2))
+    assert before.version == same.version != after.version
+    assert len(after.version) == 12
+    assert str(tmp_path / "asn.tsv") in after.sources
+
+
+def test_what_is_wrong_in_the_table_is_told_there(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError) as caught:
+        with_table(tmp_path, "192.0.2.0/24,1\nnothing\n")
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line) == (str(tmp_path / "asn.tsv"), 2)
+
+
+def test_a_host_may_have_a_table_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "other.tsv").write_text("192.0.2.0/24,2\n")
+    hosts = "hosts:\n- {names: a.example, site: {asn_table: other.tsv}}\n- {names: b.example}\n"
+    policy = with_table(tmp_path, "192.0.2.0/24,1\n", hosts)
+    found = [one.asn.of("192.0.2.1") for one in (policy, *policy.scopes) if one.asn is not None]
+    assert found == [1, 2, 1]
+    assert Guard(policy).client(Request("GET", b"/", b"", "192.0.2.9")).asn == 1
+    assert Guard(policy).client(Request("GET", b"/", b"", "192.0.3.9")).asn == 0
+
+
 # -- mistakes that no file of bad policies has ----------------------------------------------------------------
 
 FORM = "expected a mapping (key: value)"
@@ -615,7 +833,7 @@ WEIGH = "rule 'r': 'weigh' must be a whole number from -100 to +100, and not 0"
         (
             "limits:\n- name: slow\n  rate: [1/s]\n- name: fast\n  rate: 1/s\n  burst: 0\n  key: {a: b}\n",
             [
-                (6, "limit 'slow': 'rate' must look like 60/min (units: s, min, hour, day)"),
+                (6, "limit 'slow': 'rate' must look like 60/min, 200 MB/hour or 2 h audio/day (times: …"),
                 (9, "limit 'fast': 'burst' must be at least 1"),
                 (10, f"limit 'fast': {TEXTS_FORM}"),
             ],
@@ -646,7 +864,7 @@ WEIGH = "rule 'r': 'weigh' must be a whole number from -100 to +100, and not 0"
         ),
         (RULED + "  then: block\n  mode: [observe]\n", [(8, "rule 'r': mode must be one word")]),
         (RULED + "  then: label\n  label: [a]\n", [(8, "rule 'r': 'label' must be text")]),
-        (RULED + "  then: throttle\n  limit: [a]\n", [(8, "rule 'r': limit must be one word")]),
+        (RULED + "  then: throttle\n  limit: [a]\n", [(8, "rule 'r': unknown limit 'a' (there is none)")]),
         (RULED + "  then: block\n  from: [a]\n", [(8, "rule 'r': from: '' is no date: write a day like …")]),
         (
             "rules:\n- name: r\n  when: {path: x}\n  then: block\n",
@@ -831,7 +1049,7 @@ IN_EVERY_BLOCK = [
     ("route_default: [a]\n", 2, "route class must be one word"),
     ("preferences:\n  search: [a]\n", 3, "preferences: search: preference must be one word"),
     ("routes:\n- {class: page}\n", 3, "routes: class 'page' needs 'paths'"),
-    ("limits:\n- {name: a}\n", 3, "limit 'a': 'rate' must look like 60/min (units: s, min, hour, day)"),
+    ("limits:\n- {name: a}\n", 3, "limit 'a': needs 'rate' (60/min), 'quota' (50/day) or 'at_once' (3)"),
     ("rules:\n- {name: r, when: {path: /x}}\n", 3, "rule 'r': needs 'then' (allow, label, throttle, block) or 'weigh'"),
     ("agents:\n  search: throttle\n", 3, "agents: search: 'throttle' needs 'limit: NAME' (one of 'limits')"),
     ("agents:\n  search:\n    mode: observe\n", 4, "agents: search: needs 'then' (allow, throttle, block, inherit)"),

@@ -162,6 +162,30 @@ def test_explain_refuses_what_is_no_address_or_header(option: tuple[str, str]) -
     assert option[1] in said.stderr
 
 
+def test_explain_tells_of_every_limit_what_it_counts_and_what_a_request_counts(tmp_path: Path) -> None:
+    (tmp_path / "asn.tsv").write_text("192.0.2.0/24\t64500\n")
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "version: 1\nsite: {name: t, asn_table: asn.tsv}\ndefault: allow\nlimits:\n"
+        "- {name: exports, rate: 900/s, cost: 10, precision: exact, key: asn}\n"
+        "- {name: volume, quota: 20 GB/month, when: {path: /**}}\n"
+        "rules: [{name: zip, when: {path: /zip}, then: throttle, limit: exports, cost: 5}]\n"
+    )
+    words = guard("explain", str(file), "--path", "/zip", "--ip", "192.0.2.7").stdout
+    for said in (
+        "192.0.2.7 (AS64500)",
+        "decision: throttle by rule 'zip'",
+        "limit: exports (900/s, burst 900, exact, each counts 10, by asn; this request counts 5 times; without the",
+        "limit: volume (20 GB a calendar month, by client; this request counts 5 times; without the store: local)",
+    ):
+        assert said in " ".join(words.split()), words
+    explained = json.loads(guard("explain", str(file), "--path", "/other", "--json").stdout)
+    assert [(rule["rule"], rule["decided"]) for rule in explained["rules"]] == [("zip", False), ("volume", True)]
+    assert explained["decision"]["cost"] == 1
+    (limit,) = explained["limits"]
+    assert (limit["unit"], limit["period"], limit["precision"]) == ("bytes", "month", "exact")
+
+
 def test_render_prints_what_is_served() -> None:
     robots = guard("render", "no-ai", "robots.txt").stdout
     assert "User-agent: GPTBot\n" in robots

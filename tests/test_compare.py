@@ -73,6 +73,50 @@ def test_another_figure_of_a_limit_is_a_change_though_the_action_is_the_same() -
     assert "1 other limit" in summarise(found)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("rate: 200 MB/hour, burst: 1 GB", "l: 200 MB/h, burst 1 GB, by client"),
+        ("rate: 100/day, cost: 10, precision: exact", "l: 100/day, burst 100, exact, each counts 10, by client"),
+        (
+            "quota: 16 h audio/day, bitrate: 320k, key: [site, agent]",
+            "l: 16 h audio a calendar day, by site and agent, 320k",
+        ),
+        ("quota: 1536 MiB/month", "l: 1536 MiB a calendar month, by client"),
+        ("at_once: 7", "l: 7 at once, by client"),
+        (
+            "rate: 900/s, when: {path: /x}, mode: observe, until: 2999-12-24, reason: No.",
+            "l: 900/s, burst 900, by client; holds observe, until 2999-12-24, when path [/x], reason 'No.'",
+        ),
+    ],
+)
+def test_a_limit_of_each_kind_is_told_on_one_line(words: str, said: str) -> None:
+    found = changes(policy_of(), policy_of(more=f"limits: [{{name: l, {words}}}]"))
+    assert found.limits == (("l", "", said),)
+
+
+def test_what_a_limit_holds_for_and_what_a_rule_costs_are_words_that_change() -> None:
+    limit = "limits: [{name: l, rate: 900/s, when: {path: %s}}]"
+    found = changes(policy_of(more=limit % "/x"), policy_of(more=limit % "/y"))
+    ((name, before, after),) = found.limits
+    assert (name, before.partition("; ")[2], after.partition("; ")[2]) == (
+        *("l", "holds when path [/x]", "holds when path [/y]"),
+    )
+    assert {(shift.before.action, shift.after.action) for shift in found.shifts} == {
+        *(("throttle", "allow"), ("allow", "throttle")),
+    }
+    rule = "{name: r, when: {path: /x}, then: throttle, limit: l%s}"
+    plain = "limits: [{name: l, rate: 900/s}]"
+    ((_, before, after),) = changes(policy_of(rule % "", more=plain), policy_of(rule % ", cost: 5", more=plain)).rules
+    assert "cost" not in before
+    assert "limit l, cost 5" in after
+
+
+def test_where_a_session_is_read_is_a_setting() -> None:
+    ((what, before, after),) = changes(policy_of(), policy_of(site=", session: {cookie: sid}")).settings
+    assert (what, before, after) == ("site: session", "", "cookie, sid")
+
+
 def test_the_same_end_by_another_rule_is_not_called_stricter_or_looser() -> None:
     found = changes(policy_of(BLOCK_TRAINING), policy_of(BLOCK_TRAINING.replace("training", "other")))
     assert {shift.kind for shift in found.shifts} == {"rule"}

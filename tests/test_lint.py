@@ -262,7 +262,9 @@ def test_a_weight_where_no_ladder_stands_and_a_ladder_behind_another() -> None:
 
 def test_a_limit_that_nobody_uses() -> None:
     limits = "limits:\n- {name: idle, rate: 1/s}\n"
-    assert told(limits) == ["9: limit 'idle': no rule uses it; name it in a rule's 'limit:', or take it out"]
+    assert told(limits) == [
+        "9: limit 'idle': no rule uses it; name it in a rule's 'limit:', say 'when:', or take it out"
+    ]
     used = "hosts:\n- names: [a.example]\n  agents: {ai-train: {then: throttle, limit: idle}}\n"
     assert told(limits + used) == []
 
@@ -484,3 +486,93 @@ def test_a_players_name_that_buys_nothing_is_fine() -> None:
 def test_in_no_policy_that_ships_does_a_players_name_go_past_a_limit(name: str) -> None:
     policy = load_policy(shipped_policy(name))
     assert not any("calls itself a player" in one.message for one in lint(policy, catalogue_of(policy), 0.0))
+
+
+# -- limits that hold by themselves, by account, and at once -------------------------------------------------
+
+READ = (
+    BASE.replace('example"}', 'example", session: {cookie: s}, account: {%s}%s}')
+    + "- {class: static, paths: [/static/**]}\n"
+)
+
+
+def limits(*written: str, account: str = "query: a", site: str = "") -> list[str]:
+    """What is said of limits alone."""
+    text = "limits:\n" + "".join(f"- {{{limit}}}\n" for limit in written)
+    return [said for said in told(text, READ % (account, site)) if "limit '" in said]
+
+
+def test_a_limit_that_holds_by_itself_is_used() -> None:
+    assert limits("name: l, rate: 900/s, when: {path: /api/**}") == []
+
+
+def test_a_limit_that_can_hold_for_nothing_is_told_by_its_own_name() -> None:
+    assert limits("name: l, rate: 900/s, when: {route: feed}") == [
+        "10: limit 'l' can match nothing: no path of this policy is of the class feed"
+    ]
+    (said,) = limits("name: l, rate: 900/s, when: {path: /api/**}, until: 2020-01-01")
+    assert said.startswith("10: limit 'l' is over since 2020-01-02")
+
+
+@pytest.mark.parametrize("key", ["client", "address", "[client, route]", "site", "account"])
+def test_a_browser_needs_six_connections(key: str) -> None:
+    header = {"account": "header: x-account", "site": ", trust_unix: true"}  # so that no account is invented
+    (said,) = limits(f"name: l, at_once: 5, key: {key}, when: {{route: static}}", **header)
+    assert "limit 'l': holds at /static/** (static) for browsers, which open 6 connections to one host" in said
+    assert limits(f"name: l, at_once: 6, key: {key}, when: {{route: static}}", **header) == []
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        "name: l, at_once: 3, when: {route: media}",
+        "name: l, at_once: 3, when: {route: static, category: 'ai-*'}",
+        "name: l, at_once: 3, when: {route: static}, mode: observe",
+    ],
+)
+def test_places_where_no_browser_asks_side_by_side_may_be_few(limit: str) -> None:
+    assert limits(limit) == []
+
+
+@pytest.mark.parametrize("key", ["session", "account", "[session, route]", "[client, session]"])
+def test_a_limit_by_a_name_that_anybody_can_invent_needs_another_beside_it(key: str) -> None:
+    word = "account" if key == "account" else "session"
+    alone = f"name: l, rate: 900/s, key: {key}, when: {{route: api}}"
+    (said,) = limits(alone)
+    assert said.startswith(f"10: limit 'l': anybody can invent a new {word} with each request, and is never refused")
+    for beside, enough in (
+        ("name: m, rate: 999/s, when: {route: [api, media]}", True),
+        ("name: m, rate: 999/s, key: prefix, when: {path: /**}", True),
+        ("name: m, rate: 999/s, key: agent, when: {route: api}", False),
+        ("name: m, rate: 999/s, when: {route: api, agent: curl}", False),
+        ("name: m, rate: 999/s, when: {route: api}, mode: observe", False),
+        ("name: m, rate: 999/s, when: {route: api}, until: 2030-01-01", False),
+    ):
+        assert (limits(alone, beside) == []) is enough, beside
+
+
+def test_an_account_that_a_trusted_hop_writes_is_nobodys_invention() -> None:
+    alone = "name: l, rate: 900/s, key: account, when: {route: api}"
+    assert limits(alone, account="header: x-account", site=", trust_unix: true") == []
+
+
+def test_a_rule_may_bring_both_limits_itself() -> None:
+    both = "limits:\n- {name: l, rate: 900/s, key: session}\n- {name: m, rate: 900/s}\n"
+    rule = "name: r, when: {path: /api/**}, then: throttle, limit: %s"
+    assert not any("invent" in said for said in told(both + rules(rule % "[l, m]"), READ % ("query: a", "")))
+    assert any("invent" in said for said in told(both + rules(rule % "l"), READ % ("query: a", "")))
+
+
+def test_a_rule_that_costs_more_than_a_limit_beside_its_own_has_room_for() -> None:
+    text = (
+        "limits:\n- {name: own, rate: 900/s}\n"
+        "- {name: beside, rate: 900/s, burst: 300, cost: 100, when: {category: seo, route: %s}}\n"
+        "rules:\n- {name: dear, when: {path: /api/zip}, then: throttle, limit: own, cost: %s}\n"
+    )
+    (said,) = (one for one in told(text % ("api", 4)) if "costs" in one)
+    assert said.startswith(
+        "12: rule 'dear' costs 4, and limit 'beside' (line 10), which may hold beside it, has room for 3"
+    )
+    assert not any("costs" in one for one in told(text % ("api", 3)))
+    apart = text.replace("path: /api/zip", "path: /api/zip, route: api") % ("media", 4)
+    assert not any("costs" in one for one in told(apart))

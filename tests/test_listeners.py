@@ -264,6 +264,88 @@ def test_who_is_refused_outright_is_named_with_the_rule_and_the_path() -> None:
     assert blocks("default: allow\nrules:\n- {name: private, when: {path: /private/**}, then: block}\n") == []
 
 
+# -- limits of other kinds ---------------------------------------------------------------------------------
+
+ACCOUNTS = "version: 1\nsite: {name: t, account: {query: a}, session: {cookie: s}}\ndefault: allow\n"
+
+
+def judged(limit: str, more: str = "") -> list[Problem]:
+    """What is said of one limit, that holds by itself unless `more` names it."""
+    try:
+        return list(read_policy(f"{ACCOUNTS}{ROUTES}limits:\n- {{name: l, {limit}}}\n{more}").warnings)
+    except PolicyError as error:
+        return list(error.problems)
+
+
+def test_a_limit_that_holds_by_itself_is_judged_like_the_one_of_a_rule() -> None:
+    (problem,) = judged("rate: 1/s, burst: 5, when: {route: media}")
+    assert problem.level == "error"
+    assert problem.message.startswith("limit 'l': 1/s with burst 5 would stop the listener 'mpv'")
+    assert "(its own 'when')" in problem.message
+    (trial,) = judged("rate: 1/s, burst: 5, when: {route: media}, mode: observe")
+    assert (trial.level, "once the rule is enforced" in trial.message) == ("warning", True)
+    allowed = "rules: [{name: all, when: {route: media}, then: allow}]\n"
+    (beside,) = judged("rate: 1/s, burst: 5, when: {route: media}", allowed)
+    assert "rule 'all'" not in beside.message
+
+
+def test_a_quota_is_held_against_a_day_of_a_listener() -> None:
+    (problem,) = judged("quota: 100/day, when: {route: media}")
+    assert problem.level == "error"
+    assert problem.message.startswith(
+        "limit 'l': 100 a calendar day would stop the listener 'VLC' (6000 requests in a day"
+    )
+    assert "; 9000 a calendar day would not)" in problem.message
+    assert judged("quota: 9000/day, when: {route: media}") == []
+    assert judged("quota: 5999/day, when: {route: media}")[0].level == "error"  # it does not fill up as a rate does
+    (month,) = judged("quota: 100/month, when: {route: media}")
+    assert month.message.startswith("limit 'l': 100 a calendar month would stop")
+
+
+def test_what_a_request_costs_counts_against_a_listener() -> None:
+    assert judged("rate: 20/s, burst: 300, when: {route: media}") == []
+    (dear,) = judged("rate: 20/s, burst: 300, cost: 30, when: {route: media}")
+    assert ", each counts 30; " in dear.message
+    said = re.search(r"; ([0-9]+)/s with burst ([0-9]+) would", dear.message)
+    assert said is not None
+    assert judged(f"rate: {said[1]}/s, burst: {said[2]}, cost: 30, when: {{route: media}}") == []
+    rule = "rules: [{name: r, when: {route: media}, then: throttle, limit: l, cost: 30}]\n"
+    (of_rule,) = judged("rate: 20/s, burst: 300", rule)
+    assert of_rule.message.replace("(rule 'r')", "(its own 'when')") == dear.message
+    assert judged(f"rate: {said[1]}/s, burst: {said[2]}", rule) == []
+
+
+def test_of_what_personas_do_not_say_nothing_is_claimed() -> None:
+    for limit in (
+        "rate: 1 kB/day, when: {route: media}",
+        "quota: 1 s audio/day, when: {route: media}",
+        "at_once: 1, when: {route: media}",
+    ):
+        assert judged(limit) == []
+
+
+def test_who_shares_an_account_is_not_known_so_harm_is_not_certain() -> None:
+    for key in ("account", "session", "[session, client]"):
+        (problem,) = judged(f"quota: 100/day, key: {key}, when: {{route: media}}")
+        assert problem.level == "warning"
+        assert judged(f"quota: 50/day, key: {key}, when: {{path: /download/**}}") == []
+    (problem,) = judged("quota: 50/day, when: {path: /download/**}")
+    assert "if they go there" in problem.message
+    (problem,) = judged("quota: 100/day, key: address, when: {route: media}")
+    assert problem.level == "error"
+
+
+def test_by_route_each_class_is_counted_for_itself() -> None:
+    limit = "rate: 20/s, burst: 100, when: {route: [api, artwork]}"
+    assert judged(limit)[0].level == "warning"
+    assert judged(f"{limit}, key: [client, route]") == []
+
+
+def test_a_limit_that_begins_tomorrow_is_judged_today() -> None:
+    (problem,) = judged("rate: 1/s, burst: 5, when: {route: media}, from: 2999-01-01")
+    assert problem.level == "error"
+
+
 # -- what is said is true ----------------------------------------------------------------------------------
 
 LIMITS = st.builds(

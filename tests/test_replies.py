@@ -25,13 +25,13 @@ LIMITS = st.builds(
 )
 
 
-def decided(action: str, reason: str = "", route: str = "page", limit: Limit | None = None) -> Decision:
-    return Decision(action, "r", Mode.ENFORCE, reason, UNKNOWN_AGENT, Identity.UNKNOWN, route, limit)
+def decided(action: str, reason: str = "", route: str = "page", limits: tuple[Limit, ...] = ()) -> Decision:
+    return Decision(action, "r", Mode.ENFORCE, reason, UNKNOWN_AGENT, Identity.UNKNOWN, route, limits)
 
 
 @given(LIMITS, st.integers(0, 10**9), st.floats(0, 1e9, allow_nan=False))
 def test_the_time_to_wait_is_rounded_up_and_said_alike_everywhere(limit: Limit, remaining: int, wait_s: float) -> None:
-    headers = dict(rate_headers(limit, Admission(False, remaining, wait_s, True)))
+    headers = dict(rate_headers((limit,), Admission(False, remaining, wait_s, True)))
     ((name, state),) = http_sf.parse(headers[b"ratelimit"], tltype="list")  # type: ignore[misc]
     ((policy_name, policy),) = http_sf.parse(headers[b"ratelimit-policy"], tltype="list")  # type: ignore[misc]
     assert name == policy_name == limit.name

@@ -21,7 +21,7 @@ from jsonschema.exceptions import ValidationError
 from guard import PolicyError
 from guard.cli import main
 from guard.documents import Mapping, Node, Scalar, Sequence, read_document
-from guard.language import BLOCKS, POLICY, Block, Choice, Either, ListOf, MapOf, Named, OneOrMany, Shape, Text
+from guard.language import BLOCKS, POLICY, Block, Choice, Either, ListOf, MapOf, Measure, Named, OneOrMany, Shape, Text
 from guard.load import read_policy, shipped_catalogue
 from guard.schema import json_schema, schema_text
 
@@ -169,6 +169,13 @@ GOOD = {
     "days and moments": "version: 1\nsite: {name: x}\ndefault: allow\nrules:\n"
     "- {name: a, when: {agent: GPTBot}, then: block, from: 2026-12-01, until: 2026-12-24}\n"
     "- {name: b, when: {agent: GPTBot}, then: block, from: '2026-12-01T18:00Z', until: 2026-12-01 19:00:30.5+01:00}\n",
+    "limits of every kind": "version: 1\nsite: {name: x, account: {query: a}, session: {cookie: sid}}\ndefault: allow\n"
+    "limits:\n- {name: a, rate: 500/s, burst: 900, precision: exact, cost: 3}\n"
+    "- {name: b, rate: 200 MB/hour, burst: 1 GiB, key: [account, route]}\n- {name: c, quota: 50/day, key: session}\n"
+    "- {name: d, quota: 16 h audio / month, bitrate: 320k}\n- {name: e, at_once: 3, key: address, precision: exact}\n"
+    "- {name: f, rate: 900/s, when: {category: 'ai-*', not: {path: /x}}, mode: observe, reason: r, until: 2026-12-24}\n"
+    "rules:\n- {name: r, when: {agent: GPTBot}, then: throttle, limit: [a, c], cost: 2}\n"
+    "agents:\n  seo: {then: throttle, limit: [b], cost: 2}\n",
     "rows": "version: 1\nsite: {name: x}\ndefault: allow\nlimits: [{name: slow, rate: 500/min}]\nagents:\n"
     "  'ai-*':\n    then: block\n    reason: no\n    agents: {GPTBot: inherit, CCBot: {then: throttle, limit: slow}}\n"
     "  ai-search: {then: throttle, limit: slow, mode: observe}\n  search: allow\n  ai-agent: inherit\n",
@@ -287,6 +294,13 @@ ODD = st.sampled_from(
         ),
         *(
             "60/min",
+            "16 h audio/day",
+            "200 MB/hour",
+            "1 GB",
+            "50/month",
+            "320k",
+            "exact",
+            "leased",
             "0/s",
             "1 / hour",
             "1/x",
@@ -371,7 +385,7 @@ def blocks_of(shape: Shape) -> Iterator[Block]:
 
 def forms_of(shape: Shape) -> Iterator[str]:
     match shape:
-        case Text(form) | Named(_, form):
+        case Text(form) | Named(_, form) | Measure(_, _, form):
             yield form
         case MapOf(key, _) if isinstance(key, (Text, Named)):
             yield key.form

@@ -518,7 +518,7 @@ async def test_keys_hold_no_client_bytes_and_go_by_themselves(a_server: Server) 
             assert (await take(store, limit, b"198.51.100.77")).shared
         with a_server.client() as client:
             (name,) = counters(client)
-            assert len(name) == 17 and name.startswith(b"g2:{") and name[5:6] == b"}"
+            assert len(name) == 14 and name.startswith(b"g{") and name[3:4] == b"}"
             assert b"198" not in name and b"pages" not in name
             assert 0 < client.pttl(name) <= 32
             await eventually(lambda: not counters(client), within_s=2)
@@ -544,10 +544,10 @@ def test_names_are_others_each_day_and_lie_in_one_slot_of_a_cluster() -> None:
     days = [names_at(f"2026-11-{day:02} 12:00", SLOW).names for day in range(1, 31)]
     assert all(len(names) == 1 for names in days)
     assert len({names[0] for names in days}) == 30
-    assert len({names[0][:6] for names in days}) == 1
+    assert len({names[0][:4] for names in days}) == 1
     of_others = {names_at("2026-11-01 12:00", limit).names[0] for limit in (SLOW, QUICK, WIDE, replace(SLOW, name="s"))}
     assert len(of_others) == 4
-    assert len({name[:6] for name in of_others}) == 1
+    assert len({name[:4] for name in of_others}) == 1
 
 
 def test_around_midnight_two_days_count_together() -> None:

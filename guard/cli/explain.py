@@ -167,7 +167,12 @@ def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[
             "version": policy.version,
         },
         "user_agent": (request.user_agent or b"").decode("utf-8", "replace"),
-        "client": {"address": client.address, "key": client.key.hex(), "prefix": client.prefix.hex()},
+        "client": {
+            "address": client.address,
+            "key": client.key.hex(),
+            "prefix": client.prefix.hex(),
+            "asn": client.asn,
+        },
         "agent": {
             "name": agent.name,
             "operator": agent.operator,
@@ -195,6 +200,7 @@ def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[
             "mode": decision.mode.value,
             "reason": decision.reason,
             "limits": [limit.name for limit in decision.limits],
+            "cost": decision.cost,
             "labels": list(decision.labels),
             "observed": list(decision.observed),
         },
@@ -249,9 +255,14 @@ def _limit(limit: Limit, policy: Policy, route_class: str) -> dict[str, Any]:
         "name": limit.name,
         "kind": limit.kind,
         "said": say_limit(limit).partition(": ")[2],
+        "unit": limit.unit,
         "count": limit.count,
         "window_s": limit.window_s,
+        "period": limit.period,
         "burst": limit.burst,
+        "precision": limit.precision,
+        "cost": limit.cost,
+        "bitrate": limit.bitrate,
         "key": list(limit.key),
         "on_store_failure": policy.on_store_failure.get(route_class, "local"),
     }
@@ -290,7 +301,8 @@ def _print(explained: dict[str, Any]) -> None:
     if host["asked"]:
         named = "" if host["named"] else " (no host of the policy names it: the file's own)"
         facts.add_row("host", Text(f"{host['asked']}{named}"))
-    facts.add_row("client", explained["client"]["address"] or "unknown")
+    network = f" (AS{explained['client']['asn']})" if explained["client"]["asn"] else ""
+    facts.add_row("client", f"{explained['client']['address'] or 'unknown'}{network}")
     facts.add_row("agent", Text(f"{agent['name']} ({who})"))
     facts.add_row("user agent", Text(explained["user_agent"] or "(none)"))
     if agent["browser"]:
@@ -331,7 +343,9 @@ def _print(explained: dict[str, Any]) -> None:
     by = f"rule '{decision['rule']}'" if decision["rule"] else "the guard itself"
     console.print(Text(f"decision: {decision['action']} by {by}{acts}", style="bold"))
     for limit in explained["limits"]:
-        console.print(Text(f"limit: {limit['name']} ({limit['said']}; without the store: {limit['on_store_failure']})"))
+        costs = f"; this request counts {decision['cost']} times" if decision["cost"] > 1 else ""
+        away = f"without the store: {limit['on_store_failure']}"
+        console.print(Text(f"limit: {limit['name']} ({limit['said']}{costs}; {away})"))
     for word in ("labels", "observed"):
         if decision[word]:
             console.print(Text(f"{word}: {', '.join(decision[word])}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import ipaddress
 import json
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guard.classify import warm
 from guard.cli.policies import counted, find_policy, print_problems
@@ -39,6 +41,9 @@ from guard.rights import Choice
 from guard.sources import shipped_folder
 from guard.stores import open_store
 from guard.watch import PolicyFile, Swap, render
+
+if TYPE_CHECKING:
+    from guard.stores.embedded import EmbeddedValkey
 
 EX_CONFIG = 78
 _TURNS_S = 0.0005
@@ -75,7 +80,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--store",
         default="memory",
         metavar="URL",
-        help="where limits are counted: memory, embedded, redis://…, rediss://…, unix://… (default: memory)",
+        help="where limits are counted: memory, embedded, redis://…, rediss://…, unix://…, redis+sentinel://…, "
+        "redis+cluster://… (default: memory)",
     )
     add("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     add(
@@ -120,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     with ExitStack() as stack:
         try:
-            store_url = _resolve_store(arguments.store, stack)
+            store_url, tend = _resolve_store(arguments.store, stack)
             open_store(store_url)  # not opened here, only understood: a wrong address must not reach the workers
         except (ValueError, ImportError, OSError, StoreError) as error:
             sys.stderr.write(f"guard: --store: {error}\n")
@@ -163,6 +169,7 @@ def run(arguments: argparse.Namespace) -> int:
             say=_sayer(arguments.log),
             drain_s=arguments.drain,
             beside=api,
+            tend=tend,
         )
         return supervisor.serve()
 
@@ -347,16 +354,26 @@ def _tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
     return context
 
 
-def _resolve_store(url: str, stack: ExitStack) -> str:
-    """`embedded` becomes the address of a Valkey that lives as long as this command."""
+def _resolve_store(url: str, stack: ExitStack) -> tuple[str, Callable[[], object] | None]:
+    """`embedded` becomes the address of a Valkey that lives as long as this command, and what keeps it going."""
     if url != "embedded":
-        return url
+        return url, None
     from guard.stores.embedded import EmbeddedValkey
 
     server = EmbeddedValkey()
     server.start()
     stack.callback(server.stop)
-    return server.url
+    return server.url, functools.partial(_revive, server)
+
+
+def _revive(server: EmbeddedValkey) -> None:
+    try:
+        if server.revive():
+            sys.stderr.write(
+                "guard: the embedded store had ended; another was started, and every limit is full again\n"
+            )
+    except (StoreError, OSError) as error:
+        sys.stderr.write(f"guard: --store: {error}\n")
 
 
 def _recorder(which: str) -> Recorder | None:

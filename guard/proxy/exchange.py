@@ -45,6 +45,7 @@ class Exchange:
     # Most exchanges never set most of these: as class attributes they cost nothing.
     upstream: UpstreamConnection | None = None
     admission: Admission | None = None
+    taken: Decision | None = None  # what was asked of the limits, where one wants to know when it is over
     decision_id = ""
     answering = False  # the answer's head has been written
     done = False
@@ -83,6 +84,8 @@ class Exchange:
         self.request = request = Request(head.method, head.target, head.user_agent, peer, forwarded, None, query)
         if head.signed and guard.policy.verifying.signatures is not None:
             self.request = request = request._replace(signed=_read_signed(self, peer))
+        if guard.asks_name:
+            self.request = request = guard.name(request, head.headers, head.query[1:])
         self.client, self.decision = client, decision = guard.consider(request)
         if decision.action == "allow":
             self._forward()
@@ -90,6 +93,8 @@ class Exchange:
         if decision.limits:
             asked = guard.admit(request, client, decision)
             if isinstance(asked, Admission):
+                if decision.settles and asked.allowed:
+                    self.taken = decision
                 self.admission = guard.temper(decision, asked)
             elif asked is not None:
                 asked.add_done_callback(self._admitted)
@@ -97,9 +102,17 @@ class Exchange:
         self._act(client, decision)
 
     def _admitted(self, future: asyncio.Future[Admission]) -> None:
-        if self.done or future.cancelled():
+        if future.cancelled():
             return
-        self.admission = self.guard.temper(self.decision, future.result())
+        admission = future.result()
+        if self.decision.settles and admission.allowed:
+            if self.done:  # the client went away meanwhile
+                self.guard.leave(self.request, self.client, self.decision, 0)
+                return
+            self.taken = self.decision
+        if self.done:
+            return
+        self.admission = self.guard.temper(self.decision, admission)
         self._act(self.client, self.decision)
 
     def _act(self, client: Client, decision: Decision) -> None:
@@ -353,6 +366,8 @@ class Exchange:
             return
         self.done = True
         guard = self.guard
+        if self.taken is not None:
+            guard.leave(self.request, self.client, self.taken, self.sent_bytes)
         if guard.record is None:
             guard.count(self.decision)
             return

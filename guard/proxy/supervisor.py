@@ -54,14 +54,16 @@ class Supervisor:
         say: Callable[[dict[str, object]], None] = lambda line: None,
         drain_s: float = 120.0,
         beside: Callable[[], None] | None = None,
+        tend: Callable[[], object] | None = None,
     ) -> None:
         """`run(n, version, feed)` is worker n's whole life, in its own process; it ends on SIGTERM.
 
         It begins with `version` and takes later ones from `feed`. They come from `file`: by themselves when `polling`,
         and at SIGHUP. `say` is told what becomes of them, as plain values. `beside` is the whole life of one more
         process that answers something else, and ends on SIGTERM, too. It is started again as often as it dies, and
-        never ends the others.
+        never ends the others. `tend` is done every second or so, for what else has to be kept going.
         """
+        self.tend = tend
         self.beside = beside
         self._beside_pid = 0
         self._beside_due_s = -inf  # not before this moment is it started
@@ -104,6 +106,8 @@ class Supervisor:
                 deadline_s = time.monotonic() + self.drain_s + 5.0
                 self._signal(signal.SIGTERM)
             self._keep_beside()
+            if self.tend is not None and not self._stopping:
+                self.tend()
             if time.monotonic() > deadline_s:
                 self._signal(signal.SIGKILL)
             self._asked = self._asked or (arrived is not None and arrived.si_signo == signal.SIGHUP)

@@ -41,7 +41,7 @@ from guard.registers.remote import MAX_ENTRY_CHARS, Answers, Entry, RemoteSource
 from guard.registers.rows import check_parents
 from guard.registers.sqlite import Moment, from_ms, signed, to_ms, until_ms
 from guard.rights import HOLDINGS, Choice, Work, check_work, climb, read_choice, read_work, write_choice
-from guard.stores.redis import place
+from guard.stores.topology import shown
 
 POLL_EVERY_S = 0.5
 SURE_FOR_S = 2.0
@@ -110,7 +110,7 @@ class RedisRegister(RemoteSource):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(
-            place(url), max_age_s=max_age_s, unknown_age_s=max_age_s, timeout_s=timeout_s, at_once=2, clock=clock
+            shown(url), max_age_s=max_age_s, unknown_age_s=max_age_s, timeout_s=timeout_s, at_once=2, clock=clock
         )
         self._prefix = prefix
         self._sure_until_s = -inf  # nobody has looked yet
@@ -138,7 +138,7 @@ class RedisRegister(RemoteSource):
             )
         except (ValueError, TypeError, RedisError):
             # The text of these errors quotes parts of the URL, and with a stray character that is the password.
-            raise ValueError(f"register url {place(url)!r}: not a redis://, rediss:// or unix:// url") from None
+            raise ValueError(f"register url {shown(url)!r}: not a redis://, rediss:// or unix:// url") from None
         for client in (self._reader, self._client):
             client.response_callbacks.clear()  # answers as the server gives them, whatever the library's version
 

@@ -304,7 +304,7 @@ class EmbeddedStore:
 
 def _home(secret: bytes) -> Path:
     """Where the workers of this program meet: the same for all with one parent, command line, directory and secret."""
-    program = "\0".join((str(os.getppid()), os.getcwd(), *sys.argv)).encode("utf-8", "surrogateescape")
+    program = "\0".join((str(os.getppid()), str(Path.cwd()), *sys.argv)).encode("utf-8", "surrogateescape")
     name = blake2b(program, digest_size=8, key=blake2b(secret).digest()).hexdigest()
     return Path(tempfile.gettempdir()) / f"guard-{os.getuid()}" / name
 

@@ -117,9 +117,8 @@ class Leases:
         return min(MOST_HELD, uses * LEASE_US // elapsed)
 
     def learn(self, plan: Plan, slot: Slot, units: int, said: Sequence[int], sent: int, now: int) -> None:
-        """Note what the server said (the five numbers of limits.lua) to a question for so many that was sent at `sent`.
-        """
-        admitted, offset, extra, wait, left = said
+        """Note what the server said (the five numbers of limits.lua) when it was asked for so many at `sent`."""
+        _, offset, extra, wait, left = said
         known = self._young.get(slot) or self._old.get(slot)
         if known is None:
             known = Known(sent)

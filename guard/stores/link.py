@@ -1,5 +1,5 @@
-"""One server, and one connection to it. The law of this file: whoever waits is answered by their deadline, and at most a
-few of them ever get near it.
+"""One server, and one connection to it. The law of this file: whoever waits is answered by their deadline, and at most
+a few of them ever get near it.
 
     send()    an entry is queued
     _write()  all that was queued in one tick of the loop goes out as one script call
@@ -184,7 +184,7 @@ class Owner(Protocol):
     def untold(self, entry: Entry) -> None:
         """Whether the server has counted this entry will never be known."""
 
-    def redirect(self, link: Link, entry: Entry, error: ResponseError) -> None:
+    def redirect(self, link: Link, entry: Entry, error: Exception) -> None:
         """The server says that the entry belongs elsewhere."""
 
     def fell(self, link: Link) -> None:
@@ -290,7 +290,7 @@ class Link:
     async def flush(self) -> None:
         """Wait until all that is queued was answered, at most for the deadline."""
         give_up = self._clock() + self._timeout_s
-        while (self._queue or self._jobs or self._calls) and not self.down and self._clock() < give_up:
+        while (self._queue or self._jobs or self._calls) and not self.down and self._clock() < give_up:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
     async def _keep(self, tried: Future[None]) -> None:
@@ -324,7 +324,7 @@ class Link:
 
     async def _prove(self, connection: AbstractConnection) -> None:
         """PING is no proof: a replica, a full server or a forbidding ACL answers it too. Counting once is."""
-        name = b"g2:probe:" + os.urandom(6).hex().encode()
+        name = b"g:probe:" + os.urandom(6).hex().encode()
         probe = _probe(name)
         async with asyncio.timeout(self._timeout_s):
             await _send(connection, LIMITS.load + probe)

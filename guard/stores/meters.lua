@@ -1,5 +1,5 @@
--- What a worker's meters have counted, merged into the fleet's. The law of this file: each name is read and written at
--- most once, a name that holds something foreign spoils its own answer only, and time is the server's.
+-- What a worker's meters have counted, merged into the fleet's. The law of this file: a bounded number of
+-- commands a name, a name that holds something foreign spoils its own answer only, and time is the server's.
 --
 -- KEYS: for each meter key the name of its numbers, then the names of its open sets.
 -- ARGV: the layout's digest (2 bytes), milliseconds to live, one letter a column, one constant (double) a column; then
@@ -22,11 +22,14 @@ local nothing = string.rep('\0', tag_bytes)
 local byte, char, sub, find, floor = string.byte, string.char, string.sub, string.find, math.floor
 
 local letter, level_of = {}, {}
-local alone = 0
-for c = 1, columns do letter[c] = sub(letters, c, c) end
-for c = 1, columns do if letter[c] == 'm' then alone = c break end end
+local kept = #string.gsub(letters, 'm', '')  -- the columns that are kept
+local alone = kept
 for c = 1, columns do
-  if letter[c] == 'l' then level_of[c] = alone; alone = alone + 1 end
+  letter[c] = sub(letters, c, c)
+  if letter[c] == 'l' then
+    alone = alone + 1
+    level_of[c] = alone
+  end
 end
 
 -- {format, columns that are there, bytes} for the bits that say how wide the columns are.
@@ -47,15 +50,13 @@ local function shape_of(tags)
   return shape
 end
 
--- The columns that begin at a place of a text, 0 where there is none; nil when these are no columns.
+-- The columns that begin at a place of a text, nil where there is none; nil alone when these are no columns.
 local function read(text, at)
   local tags = sub(text, at, at + tag_bytes - 1)
   if #tags ~= tag_bytes then return nil end
   local shape = shapes[tags] or shape_of(tags)
   if #text ~= at - 1 + tag_bytes + shape[3] then return nil end
-  local row = {}
-  for c = 1, columns do row[c] = 0 end
-  local there = shape[2]
+  local row, there = {}, shape[2]
   if #there > 0 then
     local found = {struct.unpack(shape[1], text, at + tag_bytes)}
     for i = 1, #there do row[there[i]] = found[i] end
@@ -63,53 +64,57 @@ local function read(text, at)
   return row
 end
 
-local function write(row)
-  local tags, there, bits, unit = {}, {}, 0, 1
-  for c = 1, columns do
-    local x = row[c]
-    if x ~= 0 then
-      local width
-      if x > 0 and x <= 65535 and x == floor(x) then width = 1
-      elseif letter[c] == 'n' or letter[c] == 'o' then width = x < 4294967296 and 2 or 3
-      else width = (x > -65536 and x < 65536) and 2 or 3 end
-      bits = bits + width * unit
-      there[#there + 1] = x
+-- One column as it is now: x as it was dt milliseconds ago (nil: it was not), and what was added (nil: nothing).
+local merge = {
+  d = function(x, d, dt, half_lives)
+    if x and dt > 0 then x = x * 2 ^ (-dt * half_lives / 1000) end
+    x = (x or 0) + (d or 0)
+    return x > 1e-6 and x or x < -1e-6 and x or 0
+  end,
+  l = function(x, d, dt, rate, level) return math.max((x or 0) - dt * rate / 1000 + (d or 0), level or 0) end,
+  t = function(x, d) return (x or 0) + (d or 0) end,
+  n = function(x, d, dt)
+    if not x then return d end
+    x = x + dt
+    return d and d < x and d or x
+  end,
+  o = function(x, d, dt)
+    if not x then return d end
+    x = x + dt
+    return d and d > x and d or x
+  end,
+}
+
+-- The value of a key that was `was` dt milliseconds ago (nil: there was none) and to which `delta` was added.
+local function merged(was, dt, delta)
+  local tags, there, bits, unit, count = '', {}, 0, 1, 0
+  for c = 1, kept do
+    local x, d = was and was[c], delta[c]
+    if x or d then
+      local kind = letter[c]
+      local level = kind == 'l' and delta[level_of[c]]
+      if kind == 'l' and not was then x = level or 0 else x = merge[kind](x, d, dt, constants[c], level) end
+      if x ~= 0 then
+        local width
+        if x > 0 and x <= 65535 and x == floor(x) then width = 1
+        elseif kind == 'n' or kind == 'o' then width = x < 4294967296 and 2 or 3
+        else width = (x > -65536 and x < 65536) and 2 or 3 end
+        bits = bits + width * unit
+        count = count + 1
+        there[count] = x
+      end
     end
-    if unit == 64 or c == columns then
-      tags[#tags + 1] = char(bits)
+    if unit == 64 then
+      tags = tags .. char(bits)
       bits, unit = 0, 1
     else
       unit = unit * 4
     end
   end
-  local packed = table.concat(tags)
-  if #there == 0 then return packed end
-  return packed .. struct.pack((shapes[packed] or shape_of(packed))[1], unpack(there))
-end
-
--- The numbers that were, brought to this moment, with those that were added. nil: there were none.
-local function merged(was, dt, delta)
-  local row = {}
-  for c = 1, columns do
-    local kind, x, d = letter[c], was and was[c] or 0, delta[c]
-    if kind == 'd' then
-      if x ~= 0 then x = x * 2 ^ (-dt * constants[c] / 1000) end
-      x = x + d
-      if x < 1e-6 and x > -1e-6 then x = 0 end
-    elseif kind == 'l' then
-      local level = delta[level_of[c]]
-      x = was and math.max(x - dt * constants[c] / 1000 + d, level, 0) or level
-    elseif kind == 't' then
-      x = x + d
-    elseif kind == 'm' then
-      x = 0
-    else
-      if x ~= 0 then x = x + dt end
-      if x == 0 or (d ~= 0 and (kind == 'n') == (d < x)) then x = d end
-    end
-    row[c] = x
-  end
-  return row
+  if unit > 1 then tags = tags .. char(bits) end
+  tags = tags .. sub(nothing, #tags + 1)
+  if count == 0 then return head .. tags end
+  return head .. tags .. struct.pack((shapes[tags] or shape_of(tags))[1], unpack(there))
 end
 
 local function failed(answer) return type(answer) == 'table' and answer.err end
@@ -117,16 +122,16 @@ local function failed(answer) return type(answer) == 'table' and answer.err end
 local function numbers(name, argument)
   local stored = redis.pcall('GET', name)
   if failed(stored) then return false end
-  local was, dt
+  local was, dt = nil, 0
   if stored and sub(stored, 1, 2) == digest then
     was = read(stored, 7)
     -- Modulo 2^32 ms; in the upper half the clock has gone back.
-    dt = was and (now - struct.unpack('<I4', stored, 3)) % 4294967296
-    if dt and dt >= 2147483648 then dt = 0 end
+    if was then dt = (now - struct.unpack('<I4', stored, 3)) % 4294967296 end
+    if dt >= 2147483648 then dt = 0 end
   end
   local delta = read(argument, 2)
   if not delta then return false end
-  local value = head .. write(merged(was, dt, delta))
+  local value = merged(was, dt, delta)
   local asked = sub(argument, 2, 1 + tag_bytes) == nothing
   if not asked and failed(redis.pcall('SET', name, value, 'PX', ttl)) then return false end
   return value

@@ -32,8 +32,6 @@ from guard.stores.plans import LONGEST_KEY, Plan, Plans, Slot, short
 from guard.stores.topology import Cluster, Dialler, Single, read_address
 
 if TYPE_CHECKING:
-    from redis.exceptions import ResponseError
-
     from guard.observe import Batch, Meters
 
 SYNC_S = 0.1
@@ -321,7 +319,7 @@ class RedisStore:
             self._charges[entry.slot] = self._charges.get(entry.slot, 0) + entry.charge
             entry.charge = 0
 
-    def redirect(self, link: Link, entry: Entry, error: ResponseError) -> None:
+    def redirect(self, link: Link, entry: Entry, error: Exception) -> None:
         """It is counted elsewhere."""
         self._servers.redirect(link, entry, error)
 

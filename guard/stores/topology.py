@@ -16,7 +16,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, MovedError, RedisError, ResponseError
+from redis.exceptions import AskError, MovedError, RedisError
 
 from guard.errors import StoreError
 from guard.stores.link import PROBE_EVERY_S, Entry, Link, Owner, Times
@@ -157,7 +157,7 @@ class Single:
     def fell(self, link: Link) -> None:
         """The link itself tries again."""
 
-    def redirect(self, link: Link, entry: Entry, error: ResponseError) -> None:
+    def redirect(self, link: Link, entry: Entry, error: Exception) -> None:
         """A single server has nobody to send us to; one that is part of a cluster does."""
         link.settle_here(entry)
 
@@ -210,7 +210,7 @@ class Cluster:
     def fell(self, link: Link) -> None:
         self._wanted.set()
 
-    def redirect(self, link: Link, entry: Entry, error: ResponseError) -> None:
+    def redirect(self, link: Link, entry: Entry, error: Exception) -> None:
         """Ask where the server says; what is being moved is asked for in a call of its own."""
         waiting = len(entry.waiting)
         entry.tries += 1

@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadtests.bench import agents, identity, machine, parties, rights, rules, tables, traffic
+from loadtests.bench import agents, flood, identity, machine, parties, rights, rules, state, tables, traffic
 from loadtests.bench.parties import Party, Place
 from loadtests.bench.processes import BenchError, Server, cores
 from loadtests.bench.wrk import Round, Store, drive, together
 
 ROOT = Path(__file__).parents[2]
+PARTS = ("middleware", "sidecar", "rules", "rights", "agents", "flood", "state")
 CONNECTIONS = {"middleware": 64, "small": 64, "segment": 32, "big": 8}
 
 
@@ -28,11 +29,13 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m loadtests.bench",
         description="Measure the guard next to bare applications and to its peers, interleaved, on this machine.",
         epilog="examples:\n"
-        "  python -m loadtests.bench                                     everything, about 11 minutes\n"
+        "  python -m loadtests.bench                                     everything, about 16 minutes\n"
         "  python -m loadtests.bench --only sidecar --rounds 3           about 2 minutes\n"
         "  python -m loadtests.bench --only rules                        about half a minute\n"
         "  python -m loadtests.bench --only rights                       about 3 minutes, 1 GB of disk\n"
         "  python -m loadtests.bench --only agents --corpus uas.jsonl    about 2 minutes\n"
+        "  python -m loadtests.bench --only flood                        about half a minute\n"
+        "  python -m loadtests.bench --only state                        about two and a half minutes\n"
         "  python -m loadtests.bench --markdown bench.md --json bench.json --strict\n\n"
         "exit codes: 0 measured (bars passed or, without --strict, not), 1 a party failed or a bar was missed\n"
         "with --strict, 2 something is missing or wrong usage",
@@ -41,7 +44,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--rounds", type=int, default=5, metavar="N", help="interleaved rounds (default: 5)")
     add("--seconds", type=int, default=2, metavar="S", help="seconds of load for each party and round (default: 2)")
-    add("--only", choices=("middleware", "sidecar", "rules", "rights", "agents"), help="one of the tables")
+    add("--only", choices=PARTS, help="one of the tables")
     add(
         "--corpus",
         type=Path,
@@ -217,7 +220,7 @@ def _method(arguments: argparse.Namespace) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = read_arguments(argv)
-    which = [arguments.only] if arguments.only else ["middleware", "sidecar", "rules", "rights", "agents"]
+    which = [arguments.only] if arguments.only else list(PARTS)
     missing = parties.find_missing(which, arguments.peers_python)
     if missing:
         sys.stderr.write("bench: this is missing:\n" + "".join(f"  - {thing}\n" for thing in missing))
@@ -277,6 +280,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                     "table_us": named.table_us,
                     "identity": [one._replace(scene=one.scene.name)._asdict() for one in seen],
                 }
+            if "flood" in which:
+                run.say("flood: 16 workers and one client")
+                floods, most = flood.measure(run.directory, run.others, run.say)
+                bars += flood.bars(floods, most)
+                sections.append(flood.section(floods))
+                data["flood"] = [one._replace(scene=one.scene.name)._asdict() for one in floods]
+                data["most_scripts_in_a_tick"] = most
+            if "state" in which:
+                run.say("state: what is kept of clients")
+                kept = state.measure(run.directory, run.others, run.rounds, run.say)
+                bars += state.bars(kept)
+                sections += state.sections(kept)
+                data["state"] = state.as_data(kept)
             run.say("done")
     except BenchError as error:
         sys.stderr.write(f"bench: {error}\n")

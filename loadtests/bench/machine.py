@@ -12,9 +12,10 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from loadtests.bench.parties import nginx, tool
+from loadtests.bench.parties import REDIS, nginx, tool
 
-_OURS = ("noai-guard", "granian", "uvicorn", "uvloop", "httptools", "starlette", "fastapi", "pydantic", "slowapi")
+_OURS = ("noai-guard", "granian", "uvicorn", "uvloop", "httptools", "starlette", "fastapi", "pydantic")
+_OURS += ("slowapi", "limits", "throttled-py", "redis", "hiredis")
 _PEERS = ("fastapi_guard", "guard-core", "uvicorn", "uvloop", "httptools", "starlette", "fastapi", "pydantic", "redis")
 
 
@@ -35,7 +36,10 @@ def particulars(which: list[str], peers_python: Path) -> dict[str, str]:
     if "middleware" in which:
         found["bench environment"] = ", ".join(_versions(_OURS))
         found["peers environment"] = _peers(peers_python)
+    if {"middleware", "flood", "state"} & set(which):
         found["valkey"] = _valkey()
+    if "state" in which and REDIS.is_file():
+        found["redis"] = _first_line([str(REDIS), "--version"])
     if "sidecar" in which:
         found["nginx"] = _number(_first_line([nginx() or "nginx", "-v"]))
         found["caddy"] = _number(_first_line([tool("caddy") or "caddy", "version"]))

@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loadtests.bench.processes import BenchError, Server, as_child_on
 
+_SCRIPTS = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_fcall")
 _seeds = itertools.count(int(time.time()) % 1_000_000)
 
 
@@ -25,6 +26,7 @@ class Round(NamedTuple):
     cpu_s: float
     store_cpu_s: float
     store_commands: int
+    store_scripts: int
     p50_ms: float
     p99_ms: float
 
@@ -49,7 +51,7 @@ class Round(NamedTuple):
 
 def together(turns: Sequence[Round]) -> Round:
     """Several turns of one party as one: sums, the mean of the medians, the worst of the tails."""
-    sums = [sum(values) for values in zip(*(turn[:6] for turn in turns), strict=True)]
+    sums = [sum(values) for values in zip(*(turn[:7] for turn in turns), strict=True)]
     return Round(*sums, fmean(turn.p50_ms for turn in turns), max(turn.p99_ms for turn in turns))
 
 
@@ -63,10 +65,20 @@ class Store:
         self._client = Redis(host="127.0.0.1", port=port)
 
     def commands(self) -> int:
-        return int(self._client.info("stats")["total_commands_processed"])
+        return self.counts()[0]
+
+    def counts(self) -> tuple[int, int]:
+        """Commands so far, this asking included, and calls of scripts."""
+        found = self._client.info("stats", "commandstats")
+        return int(found["total_commands_processed"]), script_calls(found)
 
     def close(self) -> None:
         self._client.close()
+
+
+def script_calls(info: dict[str, Any]) -> int:
+    """Scripts called so far, from `INFO commandstats`; one that asks for many keys is one."""
+    return sum(int(info[name]["calls"]) for name in _SCRIPTS if name in info)
 
 
 def drive(
@@ -75,7 +87,7 @@ def drive(
     """Load for `seconds`; BenchError unless every single answer was good."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "8s", "-s", str(script)]
     command += [f"http://127.0.0.1:{server.port}/", "--", str(next(_seeds))]
-    store_cpu, store_commands = (store.server.cpu_s(), store.commands()) if store else (0.0, 0)
+    store_cpu, commands, scripts = (store.server.cpu_s(), *store.counts()) if store else (0.0, 0, 0)
     cpu = server.cpu_s()
     done = subprocess.run(
         command,
@@ -87,7 +99,9 @@ def drive(
     )
     cpu = server.cpu_s() - cpu
     if store:
-        store_cpu, store_commands = store.server.cpu_s() - store_cpu, store.commands() - store_commands - 1
+        commands_then, scripts_then = store.counts()
+        store_cpu = store.server.cpu_s() - store_cpu
+        commands, scripts = commands_then - commands - 1, scripts_then - scripts
     line = next((line for line in done.stdout.splitlines() if line.startswith("BENCH ")), "")
     if done.returncode or not line:
         raise BenchError(f"wrk failed on {server.name}:\n{done.stdout}\n{done.stderr}")
@@ -103,7 +117,8 @@ def drive(
         report["bytes"],
         cpu,
         store_cpu,
-        store_commands,
+        commands,
+        scripts,
         report["p50_ms"],
         report["p99_ms"],
     )
