@@ -712,7 +712,9 @@ class Meters:
         sketch = sets[plan.sketch]
         if sketch is not None:
             _sketch(row, at, sketch, element)  # type: ignore[arg-type]
-            pass
+            if len(elements) >= plan.cap:
+                self.dropped += 1
+                return
         elements.append(element)
         young.weight += 8
         row[at + 2] += 1.0

@@ -21,6 +21,7 @@ LEASE_US = 1_000_000
 """Of a second's requests at most is held; the server says for how much less (limits.lua)."""
 
 MOST_HELD = 1024
+GROWTH = 4
 FRESH_US = 1_000_000
 """So long counts what a server said of a budget that is charged afterwards. What this worker charges counts at once."""
 
@@ -99,7 +100,7 @@ class Leases:
         return Admission(False, 0, (known.ready - now) / 1e6, True)
 
     def worth(self, plan: Plan, slot: Slot, units: int, now: int) -> int:
-        """How many to ask for beside those that wait: as many as were used in a second, or twice that when they ran
+        """How many to ask for beside those that wait: as many as were used in a second, or four times that when they ran
         out before their time. Called once for each question."""
         known = self._young.get(slot) or self._old.get(slot)
         if known is None:
@@ -113,7 +114,7 @@ class Leases:
             return 0
         if elapsed < LEASE_US:
             held = known.end >= now  # they were used up, not lapsed
-            return min(MOST_HELD, uses * 2 if held or uses < 4 else uses)
+            return min(MOST_HELD, uses * GROWTH if held or uses < 4 else uses)
         return min(MOST_HELD, uses * LEASE_US // elapsed)
 
     def learn(self, plan: Plan, slot: Slot, units: int, said: Sequence[int], sent: int, now: int) -> None:

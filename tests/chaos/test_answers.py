@@ -144,7 +144,7 @@ async def test_who_leaves_takes_no_answer_along_and_leaves_none_behind(server: N
         store = RedisStore(network.url)
         async with opened(store):
             number = shared = 0
-            for turn in range(60):
+            for turn in range(40):
                 match trouble, turn % 20:
                     case "late", _:
                         network.delay(chance.choice([0.001, 0.005, 0.010]))  # each way

@@ -40,7 +40,7 @@ async def test_only_the_worker_that_is_cut_off_is_local(fault: str) -> None:
             case "delay":
                 cut.delay(0.2)
         await eventually(lambda: workers[0].breaker_open, within_s=0.5)
-        during = await wide.more(600)
+        during = await wide.more(400)
         assert not any(one.shared for one in during if one.worker == 0)
         assert shared_but_strays([one for one in during if one.worker > 0])
         assert [store.breaker_open for store in workers] == [True, False, False, False]
