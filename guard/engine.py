@@ -227,6 +227,7 @@ class Guard:
         self._stating = policy.stating(clock())  # the policy with the preferences of this moment
         self._state(self._stating)
         self.passed = 0  # requests that an edge let through without asking again
+        self.admitted = 0  # and those for which it asked nothing but the limit
         self.tally: dict[tuple[str, Mode], int] = {}
         self._published = read_published(policy.site.published_networks)
         self.asks_where = bool(policy.networks or self._published)

@@ -41,6 +41,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger("guard.middleware")
 _DONE = "guard.done"
+MAX_HOP_BYTES = 256
 ROBOTS_S = 900.0
 """Seconds between two questions for the application's own robots.txt."""
 ROBOTS_DEADLINE_S = 5.0
@@ -53,7 +54,7 @@ Stated = tuple[frozenset[bytes], list[tuple[bytes, bytes]]]
 class _Limited:
     """What stands between a request of a known kind and the application: one limit, counted by client."""
 
-    __slots__ = ("cost", "decision", "guard", "header", "limit")
+    __slots__ = ("cost", "decision", "guard", "header", "keys", "limit")
 
     def __init__(self, guard: Guard, decision: Decision) -> None:
         self.guard = guard
@@ -62,6 +63,14 @@ class _Limited:
         self.cost = self.limit.cost * decision.cost
         trusted = guard.trusted
         self.header = trusted.header if trusted.networks or trusted.trust_unix else b""
+        self.keys: Memo[tuple[str | None, bytes | None], bytes] = Memo(16_384)
+
+    def find_key(self, peer: str | None, hop: bytes | None) -> bytes:
+        """What the limit counts a client by: for who is not in `keys`."""
+        client = self.guard.stand(peer, () if hop is None else (hop,))[0]
+        if hop is None or len(hop) <= MAX_HOP_BYTES:
+            self.keys.keep((peer, hop), client.key)
+        return client.key
 
 
 Passing = tuple[frozenset[bytes], list[tuple[bytes, bytes]], _Limited | None]
@@ -188,15 +197,15 @@ class GuardMiddleware:
                         self._terms.guard.passed += 1
                     else:
                         guard = limited.guard
-                        hop = fields.get(limited.header)
                         peer = scope.get("client")
-                        client = guard.stand(peer[0] if peer else None, () if hop is None else (hop,))[0]
-                        asked = guard.store.take(limited.limit, client.key, limited.cost)
+                        who = (peer[0] if peer else None, fields.get(limited.header))
+                        client = limited.keys.young.get(who) or limited.find_key(*who)
+                        asked = guard.store.take(limited.limit, client, limited.cost)
                         admission = asked if isinstance(asked, Admission) else await asked
                         if not (admission.allowed and (admission.shared or not guard.store.shared)):
                             await self._look_closer(scope, receive, send, limited, admission)
                             return
-                        guard.count(limited.decision)
+                        guard.admitted += 1
                     scope[_DONE] = True
 
                     # As `_stating`, without a call of its own: this is the road of nearly every request.

@@ -729,7 +729,8 @@ class Meters:
             row[at + 2] = min(row[at + 2], plan.cap)
         if young.weight > self._half_bytes:
             self._turn()
-            self._bury(0)
+        if self._dying.rows:
+            self._bury(2)
 
     def _begin_sketch(self, generation: _Generation, row: _Row, plan: _Plan) -> None:
         """From now on elements are only kept until they are sent."""

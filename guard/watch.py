@@ -360,11 +360,11 @@ def files_of(policy: Policy) -> tuple[str, ...]:
 
 def carry_on(old: Guard, new: Guard) -> None:
     """`new` counts on from where `old` is, each of its hosts by itself; who still holds `old` counts along."""
-    new.tally, new.passed = old.tally, old.passed
+    new.tally, new.passed, new.admitted = old.tally, old.passed, old.admitted
     scopes = {scope.policy.hosts: scope for scope in old.scopes}
     for scope in new.scopes:
         if (before := scopes.get(scope.policy.hosts)) is not None:
-            scope.tally, scope.passed = before.tally, before.passed
+            scope.tally, scope.passed, scope.admitted = before.tally, before.passed, before.admitted
 
 
 def succeed(guard: Guard, policy: Policy, rendered: Rendered | None = None) -> Guard:

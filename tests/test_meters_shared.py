@@ -284,8 +284,50 @@ def test_what_was_added_while_the_answer_was_on_its_way_is_neither_lost_nor_coun
     assert fleet.read(0, b"a")[EVENTS] == 7.0
     fleet.land(0)
     assert fleet.read(0, b"a")[EVENTS] == 7.0
+    fleet.agrees()
     fleet.settle()
     fleet.agrees()
+
+
+def test_a_bucket_drains_on_the_server_too_and_is_exact_for_one_worker(client: redis.Redis) -> None:
+    fleet = Fleet(client, 1)
+    for amount, wait_s in ((50.0, 10.0), (0.0, 5.0), (7.0, 0.1), (1.0, 60.0), (4.0, 1.0)):
+        fleet.add(0, b"a", PRESSURE, amount)
+        fleet.now_s += wait_s / 2
+        fleet.sync(0)
+        fleet.now_s += wait_s / 2
+        fleet.workers[0].ask(b"a", fleet.clock(0))
+        fleet.sync(0)
+        assert fleet.read(0, b"a")[PRESSURE] == pytest.approx(fleet.truth(b"a")[PRESSURE], abs=0.01)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_moments_are_the_newest_and_the_oldest_whoever_speaks_first(
+    client: redis.Redis, order: tuple[int, int]
+) -> None:
+    fleet = Fleet(client, 2)
+    for worker in (0, 1):
+        fleet.add(worker, b"a", LAST, 0.0)
+        fleet.add(worker, b"a", FIRST, 0.0)
+        fleet.now_s += 5.0
+    for worker in order:
+        fleet.sync(worker)
+    newcomer = Meters(SPECS)
+    newcomer.ask(b"a", 100.0)
+    batch = newcomer.collect(100.0)
+    assert batch is not None
+    newcomer.merge(batch, fleet.call(batch), 100.0)
+    found = newcomer.read(b"a", 100.0)
+    assert found is not None
+    assert (found[LAST], found[FIRST]) == (95.0, 90.0)
+
+
+def test_an_element_that_lies_across_two_others_is_another_one(client: redis.Redis) -> None:
+    fleet = Fleet(client, 1)
+    for text in (b"....ABCD", b"EFGH....", b"ABCDEFGH", b"...EFGH."):
+        fleet.see(0, b"a", IDS, int.from_bytes(text, "little"))
+        fleet.sync(0)
+    assert len(fleet.read(0, b"a").elements(IDS)) == 4
 
 
 def test_an_answer_that_is_lost_counts_once_more_and_no_more(client: redis.Redis) -> None:
@@ -407,6 +449,17 @@ def test_a_value_of_another_layout_is_begun_anew(client: redis.Redis, text: byte
         fleet.sync(0)
         assert fleet.read(0, b"a")[EVENTS] == 2.0
         assert fleet.workers[0].failures == 0
+
+
+def test_a_value_that_looks_like_ours_is_begun_anew(client: redis.Redis) -> None:
+    fleet = Fleet(client, 1)
+    name = seal(b"a") + Layout(SPECS).suffix
+    fleet.add(0, b"a", EVENTS, 2.0)
+    fleet.sync(0)
+    client.setrange(name, 0, b"??")
+    fleet.add(0, b"a", EVENTS, 3.0)
+    fleet.sync(0)
+    assert fleet.read(0, b"a")[EVENTS] == 3.0
 
 
 def test_two_layouts_live_side_by_side_while_a_fleet_is_renewed(client: redis.Redis) -> None:

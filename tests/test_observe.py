@@ -210,6 +210,16 @@ def test_sets_stay_within_the_bytes_too() -> None:
     assert meters.evictions > 0
 
 
+def test_a_key_that_grows_while_the_dropped_are_let_go_is_within_the_bytes() -> None:
+    for filled in range(95, 200):
+        meters = Meters(SPECS, max_bytes=100_000)
+        for number in range(filled):
+            meters.add(b"%d" % number, EVENTS, 1.0, 1.0)
+        for number in range(200):
+            meters.see(KEY, WORKS, number, 1.0)
+            assert meters.memory_bytes <= 100_000
+
+
 @pytest.mark.parametrize("events", [1, 5, 40, 300])
 def test_the_estimate_of_bytes_is_near_what_python_takes(events: int) -> None:
     gc.collect()

@@ -17,11 +17,14 @@ from collections.abc import Sequence
 from guard.model import Admission
 from guard.stores.plans import Plan, Slot
 
-LEASE_US = 1_000_000
-"""Of a second's requests at most is held; the server says for how much less (limits.lua)."""
+LEASE_US = 5_000_000
+"""Of so long a time's requests at most is held; the server says for how much less (limits.lua)."""
 
 MOST_HELD = 1024
 GROWTH = 4
+LEAST_HELD = 64
+PART_HELD = 128
+"""Of a burst so large that nobody misses it, one part in so many is held from the first question on, up to LEAST_HELD."""
 FRESH_US = 1_000_000
 """So long counts what a server said of a budget that is charged afterwards. What this worker charges counts at once."""
 
@@ -100,22 +103,22 @@ class Leases:
         return Admission(False, 0, (known.ready - now) / 1e6, True)
 
     def worth(self, plan: Plan, slot: Slot, units: int, now: int) -> int:
-        """How many to ask for beside those that wait: as many as were used in a second, or four times that when they ran
-        out before their time. Called once for each question."""
+        """How many to ask for beside those that wait: as many as were used while a lease lasts, or four times that when
+        they ran out before their time. Called once for each question."""
         known = self._young.get(slot) or self._old.get(slot)
         if known is None:
             known = Known(now)
             self._keep(slot, known)
-            known.uses = units
-            return 0
         elapsed = now - known.asked
         uses, known.uses, known.asked = known.uses, units, now
         if plan.limit.precision == "exact" or plan.kind != "rate":
             return 0
-        if elapsed < LEASE_US:
-            held = known.end >= now  # they were used up, not lapsed
-            return min(MOST_HELD, uses * GROWTH if held or uses < 4 else uses)
-        return min(MOST_HELD, uses * LEASE_US // elapsed)
+        least = min(LEAST_HELD, plan.burst // PART_HELD)
+        if elapsed >= LEASE_US:
+            uses = uses * LEASE_US // elapsed
+        elif known.end >= now or uses < 4:  # they were used up, not lapsed
+            uses *= GROWTH
+        return min(MOST_HELD, max(uses, least))
 
     def learn(self, plan: Plan, slot: Slot, units: int, said: Sequence[int], sent: int, now: int) -> None:
         """Note what the server said (the five numbers of limits.lua) when it was asked for so many at `sent`."""

@@ -19,7 +19,7 @@ local call, pcall_, floor, max, min = redis.call, redis.pcall, math.floor, math.
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local fleet = tonumber(ARGV[1])
-local DAY, DEBT, LEASE = 86400000000, 86400000000, 1000000
+local DAY, DEBT, LEASE = 86400000000, 86400000000, 5000000
 local FAILED = {WRONGTYPE = 1, OOM = 2, READONLY = 3, NOPERM = 4, MISCONF = 5}
 
 local function fail(said)
@@ -67,7 +67,7 @@ local function rate(at, n, cur, emission, tolerance, waiting, beside, cost)
   local from, extra = tat + admitted * cost * emission, 0
   local start = from
   if admitted == waiting and beside > 0 then
-    -- A lease lies far enough ahead to last a second, or an eighth of the burst.
+    -- A lease lies far enough ahead to last five seconds, or an eighth of the burst.
     start = max(from, now + min(LEASE, tolerance / 8) - beside * emission)
     start = floor(start)
     extra = min(beside, floor((floor((now + tolerance - start) / emission) + 1) / (2 * fleet)))

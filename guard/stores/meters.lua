@@ -126,7 +126,7 @@ local function numbers(name, argument)
   if stored and sub(stored, 1, 2) == digest then
     was = read(stored, 7)
     -- Modulo 2^32 ms; in the upper half the clock has gone back.
-    if was then dt = (now - struct.unpack('<I4', stored, 3)) end
+    if was then dt = (now - struct.unpack('<I4', stored, 3)) % 4294967296 end
     if dt >= 2147483648 then dt = 0 end
   end
   local delta = read(argument, 2)

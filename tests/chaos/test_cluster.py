@@ -13,7 +13,6 @@ from guard.stores.redis import RedisStore
 from tests.chaos.fleet import Cluster, Node, cluster, wait_until
 from tests.chaos.load import (
     BACK_WITHIN_S,
-    STRAYS,
     Load,
     ask,
     keys,

@@ -188,7 +188,8 @@ async def test_a_broken_connection_is_replaced_and_nobody_waits_for_it(server: N
             await eventually(lambda: store.breaker_open, within_s=1, every_s=0.001)
             network.passing()
             await is_shared_again(load)
-        assert len(load.slow(NOTICED_S)) <= NOTICED_BY
+        # On a thin line an answer may still come through, and hope with it, and then some more find out.
+        assert len(load.slow(NOTICED_S)) <= NOTICED_BY * (2 if fault == "thin line" else 1)
 
 
 @pytest.mark.anyio
