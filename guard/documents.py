@@ -9,7 +9,7 @@ Sources: YAML 1.2.2 chapter 3 (serialisation events); the refused features are t
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -83,19 +83,6 @@ def read_document(text: str, file: str) -> tuple[Node | None, list[Problem]]:
     return (None if problems else node), problems
 
 
-class _Open:
-    """A sequence or mapping whose end has not come yet."""
-
-    __slots__ = ("entries", "items", "key", "line", "seen")
-
-    def __init__(self, line: int, mapping: bool) -> None:
-        self.line = line
-        self.items: list[Node] = []
-        self.entries: list[tuple[Scalar, Node]] = []
-        self.seen: dict[str, int] | None = {} if mapping else None
-        self.key: Node | None = None
-
-
 class _Builder:
     """One pass over the events, with a stack of its own: neither depth nor length can exhaust Python's."""
 
@@ -106,34 +93,39 @@ class _Builder:
     def build(self, text: str) -> Node | None:
         """The root node, after every event to the end of the text was checked."""
         root: Node | None = None
-        stack: list[_Open] = []
-        within: _Open | None = None
+        # What is open: its line, what it holds so far, its keys with their lines (None: a list), and a key without its
+        # value. The innermost stands in variables of its own, for each of a hundred thousand events asks for it.
+        stack: list[tuple[int, list[Any], dict[str, int] | None, Node | None]] = []
+        held: list[Any] = []
+        began, seen, key = 0, cast("dict[str, int] | None", None), cast("Node | None", None)
+        within = False
         documents = nodes = 0
         file = self.file
         next_event = _Loader(text).get_event
         make: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
+        scalar, mapping, mapping_end = yaml.ScalarEvent, yaml.MappingStartEvent, yaml.MappingEndEvent
+        sequence, sequence_end = yaml.SequenceStartEvent, yaml.SequenceEndEvent
         node: Node
         while (event := next_event()) is not None:
             kind = type(event)
-            if kind is yaml.ScalarEvent or kind is yaml.SequenceStartEvent or kind is yaml.MappingStartEvent:
+            if kind is scalar or kind is mapping or kind is sequence:
                 nodes += 1
                 line = event.start_mark.line + 1
-                if event.anchor or event.tag not in (None, "!") or nodes > MAX_NODES:
+                tag = event.tag
+                if event.anchor or (tag is not None and tag != "!") or nodes > MAX_NODES:
                     self._refuse(event, line)
-                if kind is not yaml.ScalarEvent:
+                if kind is not scalar:
                     if len(stack) >= MAX_DEPTH:
                         raise _Refused(line, f"nested deeper than {MAX_DEPTH} levels")
-                    within = _Open(line, kind is yaml.MappingStartEvent)
-                    stack.append(within)
+                    stack.append((began, held, seen, key))
+                    began, held, seen, key = line, [], ({} if kind is mapping else None), None
+                    within = True
                     continue
                 node = make(Scalar, (event.value, line, event.style in QUOTES, file))
-            elif kind is yaml.SequenceEndEvent or kind is yaml.MappingEndEvent:
-                done = stack.pop()
-                within = stack[-1] if stack else None
-                if done.seen is None:
-                    node = Sequence(tuple(done.items), done.line, file)
-                else:
-                    node = Mapping(tuple(done.entries), done.line, file)
+            elif kind is mapping_end or kind is sequence_end:
+                node = make(Sequence if seen is None else Mapping, (tuple(held), began, file))
+                began, held, seen, key = stack.pop()
+                within = bool(stack)
             elif kind is yaml.AliasEvent:
                 raise _Refused(_line(event), f"aliases ('*{event.anchor}') are not allowed: write the value out")
             else:
@@ -142,22 +134,22 @@ class _Builder:
                     if documents > 1:
                         raise _Refused(_line(event), "a second document ('---') in one file")
                 continue
-            if within is None:
+            if not within:
                 root = node
-            elif within.seen is None:
-                within.items.append(node)
-            elif within.key is None:
-                within.key = node
+            elif seen is None:
+                held.append(node)
+            elif key is None:
+                key = node
             else:
-                key, within.key = within.key, None
-                if type(key) is Scalar and key.text not in within.seen and key.text != "<<":
-                    within.seen[key.text] = key.line
-                    within.entries.append((key, node))
+                if type(key) is Scalar and (text := key[0]) not in seen and text != "<<":
+                    seen[text] = key[1]
+                    held.append((key, node))
                 else:
-                    self._refuse_key(within.seen, key, within, node)
+                    self._refuse_key(seen, key, held, node)
+                key = None
         return root
 
-    def _refuse_key(self, seen: dict[str, int], key: Node, within: _Open, node: Node) -> None:
+    def _refuse_key(self, seen: dict[str, int], key: Node, held: list[Any], node: Node) -> None:
         """A key that may not stand where it stands; a quoted `<<` is a word like any other."""
         if not isinstance(key, Scalar):
             self._problem(key, "a key must be plain text")
@@ -167,7 +159,7 @@ class _Builder:
             self._problem(key, "merge keys ('<<') are not allowed: write the keys out")
         else:
             seen[key.text] = key.line
-            within.entries.append((key, node))
+            held.append((key, node))
 
     def _problem(self, node: Node, message: str) -> None:
         self.problems.append(Problem(self.file, node.line, message))

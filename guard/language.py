@@ -175,10 +175,10 @@ class Block:
     ties: tuple[Tie, ...] = ()
     least: int = 0
 
-    names: tuple[str, ...] = field(init=False)
+    names: dict[str, None] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(word.name for word in self.words))
+        object.__setattr__(self, "names", dict.fromkeys(word.name for word in self.words))
 
 
 Shape = Text | Named | Choice | Number | Measure | Flag | OneOrMany | ListOf | MapOf | Either | See | Block

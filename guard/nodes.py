@@ -39,7 +39,7 @@ class NodeReader:
     def keys(self, mapping: Mapping, known: Iterable[str], where: str, cutoff: float = 0.6) -> None:
         """Refuse keys that are not `known`, with a guess at what was meant."""
         for key, _ in mapping.entries:
-            if key.text not in known:
+            if key[0] not in known:
                 self.refuse(key, f"{where}unknown key '{key.text}'{guess(key.text, known, cutoff)}")
 
     def mapping(self, node: Node | None, where: str) -> Mapping | None:
@@ -50,8 +50,10 @@ class NodeReader:
 
     def text(self, mapping: Mapping, key: str, where: str, default: str = "") -> str:
         node = mapping.get(key)
-        if node is None:
-            return default
+        return default if node is None else self.words(node, key, where, default)
+
+    def words(self, node: Node, key: str, where: str, default: str = "") -> str:
+        """The text that stands under `key`."""
         if isinstance(node, Scalar):
             return node.text
         self.refuse(node, f"{where}'{key}' must be text")

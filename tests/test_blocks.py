@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from ipaddress import ip_network
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guard import Guard, PolicyError, Request, load_policy, shipped_policy
+from guard.blocks import _is_plain_network
 from guard.classify import Catalogue
 from guard.conditions import Condition, Evidence, Group
 from guard.language import (
@@ -1171,3 +1175,18 @@ def test_a_warning_does_not_keep_listeners_from_being_asked_about() -> None:
         "- {name: all, when: {route: page}, then: throttle, limit: slow}\n"
     )
     assert any("would stop the listener" in message for _, message in found)
+
+
+@given(st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){2,4}(/[0-9]{0,3})?", fullmatch=True) | st.ip_addresses(v=4).map(str))
+def test_plain_networks_are_those_that_the_library_takes_as_they_are(text: str) -> None:
+    def as_it_is(text: str) -> bool:
+        try:
+            return "/" in text and str(ip_network(text)) == text
+        except ValueError:
+            return False
+
+    for length in ("", "/0", "/8", "/24", "/32", "/033"):
+        assert _is_plain_network(text + length) is as_it_is(text + length)
+    if text.count(".") == 3 and "/" not in text and as_it_is(f"{text}/32"):
+        whole = str(ip_network(f"{text}/20", strict=False))
+        assert _is_plain_network(whole)

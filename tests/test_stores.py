@@ -32,6 +32,7 @@ import guard.stores.link as link_module
 import guard.stores.redis as redis_store
 from guard.errors import StoreError
 from guard.model import Admission, Limit
+from guard.observe import Distinct, Meters, Total
 from guard.protocols import LAG_S, Store
 from guard.stores import SCHEMES, MemoryStore, open_store
 from guard.stores.embedded import EmbeddedValkey, server_binary
@@ -766,14 +767,14 @@ async def test_a_trickle_of_late_answers_does_not_stretch_the_deadline(prompt: R
 async def test_a_killed_server_is_taken_back_when_it_is_there_again(a_server: Server) -> None:
     store = RedisStore(a_server.url)
     async with opened(store):
-        assert (await take(store, WIDE)).shared
+        assert (await take(store, ASKING)).shared
         a_server.kill()
         await eventually(lambda: store.breaker_open, within_s=0.2)
         for _ in range(10):
-            assert not (await take(store, WIDE)).shared
+            assert not (await take(store, ASKING)).shared
         a_server.start()
         await eventually(lambda: not store.breaker_open, within_s=2)
-        assert (await take(store, WIDE)).shared
+        assert (await take(store, ASKING)).shared
 
 
 @pytest.mark.anyio
@@ -1026,3 +1027,76 @@ def test_an_embedded_server_that_does_not_start_says_why(monkeypatch: pytest.Mon
     with pytest.raises(StoreError, match="does not answer"):
         EmbeddedValkey().start()
     assert os.listdir(long) == []
+
+
+# -- meters behind requests
+
+REQUESTS, WORKS = Total("requests"), Distinct("works", opens_at=8)
+
+
+async def metered(url: str, number: int, stack: AsyncExitStack) -> list[tuple[RedisStore, Meters]]:
+    found = []
+    for _ in range(number):
+        meters = Meters([REQUESTS, WORKS])
+        store = await stack.enter_async_context(opened(RedisStore(url, meters=meters, timeout_s=1.0)))
+        found.append((store, meters))
+    return found
+
+
+def requests_of(meters: Meters) -> float:
+    reading = meters.read(b"c", time.monotonic())
+    return 0.0 if reading is None else reading[0]
+
+
+@pytest.mark.anyio
+async def test_workers_see_one_client_as_one_a_moment_later(a_server: Server) -> None:
+    async with AsyncExitStack() as stack:
+        workers = await metered(a_server.url, 3, stack)
+        for number in range(60):
+            _, meters = workers[number % 3]
+            meters.add(b"c", 0, 1, time.monotonic())
+            meters.see(b"c", 1, b"%d" % number, time.monotonic())
+        assert [requests_of(meters) for _, meters in workers] == [20, 20, 20]
+
+        def all_told() -> bool:
+            for _, meters in workers:
+                meters.ask(b"c", time.monotonic())
+            return all(requests_of(meters) == 60 for _, meters in workers)
+
+        took = await eventually(all_told, within_s=3)
+        assert took < 2 * LAG_S + 1
+        await eventually(lambda: all(abs(m.read(b"c", time.monotonic())[1] - 60) < 3 for _, m in workers), within_s=3)  # type: ignore[index]
+        with a_server.client() as client:
+            assert all(len(name) < 20 and client.pttl(name) > 0 for name in client.keys("g{*"))
+
+
+@pytest.mark.anyio
+async def test_what_was_metered_while_the_server_was_away_is_not_lost(a_server: Server) -> None:
+    async with AsyncExitStack() as stack:
+        ((store, meters),) = await metered(a_server.url, 1, stack)
+        a_server.kill()
+        await eventually(lambda: store.breaker_open, within_s=2)
+        for _ in range(50):
+            meters.add(b"c", 0, 1, time.monotonic())
+        assert requests_of(meters) == 50
+        a_server.start()
+        await eventually(lambda: not store.breaker_open, within_s=2)
+        await eventually(lambda: meters.unsent == 0, within_s=3)
+        ((_, other),) = await metered(a_server.url, 1, stack)
+
+        def heard() -> bool:
+            other.ask(b"c", time.monotonic())
+            return requests_of(other) == 50
+
+        await eventually(heard, within_s=3)
+
+
+@pytest.mark.anyio
+async def test_many_metered_keys_go_in_calls_of_bounded_size(shared: RedisStore, valkey: Server) -> None:
+    async with AsyncExitStack() as stack:
+        ((store, meters),) = await metered(valkey.url, 1, stack)
+        before = asked(store)
+        for number in range(1000):
+            meters.add(b"%d" % number, 0, 1, time.monotonic())
+        await eventually(lambda: meters.unsent == 0, within_s=5)
+        assert 1000 / redis_store.METERED <= asked(store) - before <= 1000 / redis_store.METERED + 5

@@ -24,7 +24,7 @@ MOST_HELD = 1024
 GROWTH = 4
 LEAST_HELD = 64
 PART_HELD = 128
-"""Of a burst so large that nobody misses it, one part in so many is held from the first question on, up to LEAST_HELD."""
+"""Of a burst so large that nobody misses it, one part in so many is held from the first question on, or LEAST_HELD."""
 FRESH_US = 1_000_000
 """So long counts what a server said of a budget that is charged afterwards. What this worker charges counts at once."""
 

@@ -40,6 +40,9 @@ SYNC_S = 0.1
 SYNC_AT_MOST_S = 0.4
 WORKERS_S = 5.0
 MAX_CHARGES = 50_000
+METERED = 128
+"""So many keys at most are metered in one call: the server does nothing else meanwhile, about a millisecond."""
+
 _OPS = {"rate": b"r", "quota": b"q", "concurrent": b"c", "afterwards": b"p"}
 _LAPSE_MS = b"%d" % (LAPSE_S * 1000)
 _WORKERS_MS = b"%d" % (WORKERS_S * 3000)
@@ -96,7 +99,8 @@ class RedisStore:
         self._syncing: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
         self._sync_s = SYNC_S
-        self._metering = False
+        self._metering = 0
+        self._hurried = False  # more was metered than one call tells
         address = read_address(url)
         self._shown = address.shown
         dialler = Dialler(address, connect_timeout_s)
@@ -331,7 +335,8 @@ class RedisStore:
 
     def _sync_soon(self) -> None:
         if self._syncing is None and self._loop is not None:
-            self._syncing = self._loop.call_later(self._sync_s * random.uniform(0.8, 1.2), self._sync)  # noqa: S311
+            wait_s = self._sync_s / 5 if self._hurried else self._sync_s
+            self._syncing = self._loop.call_later(wait_s * random.uniform(0.8, 1.2), self._sync)  # noqa: S311
 
     def _sync(self) -> None:
         """Tell what was charged, left and metered since the last time."""
@@ -358,27 +363,32 @@ class RedisStore:
     def _sync_meters(self, meters: Meters, now: float) -> None:
         """One call for what was metered; the next only when it was answered. A server that is slow is asked seldom."""
         link = next((link for link in self._servers.links if not link.down), None)
-        if link is None or (batch := meters.collect(now)) is None:
+        if link is None or (batch := meters.collect(now, METERED)) is None:
             return
+        self._hurried = len(batch.keys) == METERED
         parts = batch.split(lambda key: TAGS[self._names.tag_of(key)]) if len(self._servers.links) > 1 else [batch]
         for part in parts:
             where = self._servers.link_of(self._names.tag_of(part.keys[0]))
             if where is None or where.down:
                 meters.restore(part)
                 continue
-            self._metering = True
+            self._metering += 1
             names, words = part.command(self._names.seal)
             assert self._script is not None
             where.do(Job(self._script, names, words, now, self._merger(meters, part, now)))
 
     def _merger(self, meters: Meters, batch: Batch, sent: float) -> Callable[[object], None]:
         def merge(reply: object) -> None:
-            self._metering = False
+            self._metering -= 1
             if not isinstance(reply, list):
                 meters.restore(batch)
                 return
             now = self._clock()
-            meters.merge(batch, reply, now)
+            try:
+                meters.merge(batch, reply, now)
+            except ValueError:  # another program's answer, or another version's
+                meters.restore(batch)
+                return
             self._sync_s = min(SYNC_AT_MOST_S, max(SYNC_S, 4 * (now - sent)))
 
         return merge
