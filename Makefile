@@ -24,9 +24,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 
 install: $(STAMP)
 
-# What the tests speak with besides Python packages: a browser, curl, and Debian's Redis.
+# What the tests speak with besides Python packages: a browser, curl, Debian's Redis, and a clock that can be set.
 tools:
-	@sh tests/tools.sh chromium:chromium curl:curl openssl:openssl redis-server:redis-server nginx:nginx-light
+	@sh tests/tools.sh chromium:chromium curl:curl openssl:openssl redis-server:redis-server nginx:nginx-light faketime:faketime
 
 demo: $(STAMP)
 	$(BIN)/guard demo $(if $(ONCE),--once) $(if $(CHOICES),--choices)

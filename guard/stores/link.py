@@ -58,8 +58,10 @@ PATIENCE = 0.4
 MOST_PATIENCE = 0.6
 """Of the deadline, where answers usually take long."""
 
-_OURS_TO_BLAME_S = 0.01
+_OURS_TO_BLAME_S = 0.002
 _GRACE_S = 0.005
+_CALM_S = 1.0
+_UNAWAITED = 4
 _NEAR_S = 0.002
 _WINDOW = 8
 _WORDS = 8
@@ -223,10 +225,13 @@ class Link:
         self._missing: set[Script] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: Future[None] | None = None
+        self._tried: Future[None] | None = None
         self._keeper: Task[None] | None = None
         self._reader: Task[None] | None = None
         self._watching = False
-        self._excused = False
+        self._excused: Call | None = None
+        self._hesitated = -_CALM_S
+        self._may_wait = MOST_LATE
         self._told = ""
 
     def __repr__(self) -> str:
@@ -242,10 +247,6 @@ class Link:
         """Queue an entry for the next call."""
         (self._apart if entry.apart else self._queue).append(entry)
         self._stir()
-        if entry.waiting and not self._watching and self._loop is not None:
-            self._watching = True
-            due = entry.at + self.patience_s
-            self._loop.call_later(max(0.0, due - self._clock()), self._watch, due)
 
     def do(self, job: Job) -> None:
         """Queue something that nobody waits for."""
@@ -265,18 +266,16 @@ class Link:
 
     async def open(self) -> None:
         """Connect, or start trying. Returns after the first attempt, whatever came of it."""
-        if self._keeper is not None:
-            return
-        self._loop = asyncio.get_running_loop()
-        tried: Future[None] = self._loop.create_future()
-        self._keeper = self._loop.create_task(self._keep(tried), name="guard-store")
-        await tried
+        self.start()
+        assert self._tried is not None
+        await asyncio.shield(self._tried)
 
     def start(self) -> None:
         """As `open`, without waiting for the first attempt."""
         if self._keeper is None:
             self._loop = asyncio.get_running_loop()
-            self._keeper = self._loop.create_task(self._keep(self._loop.create_future()), name="guard-store")
+            self._tried = self._loop.create_future()
+            self._keeper = self._loop.create_task(self._keep(self._tried), name="guard-store")
 
     async def close(self) -> None:
         """Answer whoever still waits and let go of the connection."""
@@ -327,10 +326,13 @@ class Link:
         name = b"g:probe:" + os.urandom(6).hex().encode()
         probe = _probe(name)
         async with asyncio.timeout(self._timeout_s):
-            await _send(connection, LIMITS.load + probe)
+            await _send(connection, LIMITS.load)
             await connection.read_response()
+            sent = self._clock()
+            await _send(connection, probe)
             try:
                 reply = await connection.read_response()
+                self.rtt_s = self._clock() - sent
             except (MovedError, AskError):  # of a cluster: the probe's name lies elsewhere, and that is an answer
                 return
         if not isinstance(reply, list) or reply[:1] != [1]:
@@ -351,7 +353,7 @@ class Link:
     def _fall(self, error: BaseException) -> None:
         self.errors += 1
         why = _reason(error)
-        if not self.down or why != self._told:
+        if not self.down or not self._told:  # once each time, however long it lasts
             _log.warning("store %s: %s; limits are local to each worker", self.place, why)
         self._told = why
         self.down = True
@@ -420,6 +422,7 @@ class Link:
                 self._calls.append(Call([], job, now))
                 self._owner.calls_sent += 1
                 pieces.append(command(b"EVALSHA", job.script.sha, b"%d" % len(job.names), *job.names, *job.words))
+            self._guard()
             await _send(connection, b"".join(pieces))
             if self._queue or self._apart or self._jobs:
                 await asyncio.sleep(0)  # one call a tick
@@ -433,11 +436,12 @@ class Link:
         else:
             calls = []
         queue = self._queue
-        if len(queue) <= MOST_KEYS:
-            entries = list(queue)
-            queue.clear()
-        else:
-            entries = [queue.popleft() for _ in range(MOST_KEYS)]
+        entries: list[Entry] = []
+        names = 0
+        while queue and names < MOST_KEYS:
+            entry = queue.popleft()
+            names += len(entry.named.names)
+            entries.append(entry)
         if not self._by_part:
             return [*calls, entries] if entries else calls
         parts: dict[int, list[Entry]] = {}
@@ -472,11 +476,15 @@ class Link:
             if call.job is not None:
                 call.job.done(reply)
             else:
-                self.rtt_s += (now - call.at - self.rtt_s) * 0.2
+                self._learn_rtt(now - call.at)
                 self._answer(call, reply, now)
             if self.hesitating and not self._late(now):
                 self.hesitating = False
             self._stir()
+
+    def _learn_rtt(self, took_s: float) -> None:
+        """What answers usually take: up at once, down slowly, for patience is what spares others a wait."""
+        self.rtt_s += (took_s - self.rtt_s) * (0.5 if took_s > self.rtt_s else 0.1)
 
     def _answer(self, call: Call, reply: Sequence[int], now: float) -> None:
         failed = 0
@@ -531,41 +539,38 @@ class Link:
 
     # -- deadlines
 
-    def _oldest(self) -> float | None:
-        """When the oldest question that somebody waits for was asked."""
-        for call in self._calls:
-            if call is not None:
-                for entry in call.entries:
-                    if entry.waiting:
-                        return entry.at
-        return next((entry.at for entry in chain(self._apart, self._queue) if entry.waiting), None)
+    def _oldest(self) -> Call | None:
+        """The oldest call that was sent. What has not been sent yet waits for nobody but us."""
+        return next((call for call in self._calls if call is not None), None)
 
     def _late(self, now: float) -> bool:
         oldest = self._oldest()
-        return oldest is not None and now - oldest >= self.patience_s
+        return oldest is not None and now - oldest.at >= self.patience_s
+
+    def _guard(self) -> None:
+        """See to it that a call which is not answered is noticed, whether anybody waits for it or not."""
+        if not self._watching and self._loop is not None:
+            self._watching = True
+            self._loop.call_later(self.patience_s, self._watch, self._clock() + self.patience_s)
 
     def _watch(self, due: float) -> None:
         self._watching = False
         oldest = self._oldest()
-        if oldest is None or self._loop is None or self.down:
-            self._excused = False
+        if self._loop is None or self.down or oldest is None:
             return
         now = self._clock()
-        deadline = oldest + self._timeout_s
-        patience = oldest + self.patience_s
+        deadline = oldest.at + (self._timeout_s if self.waiting else _UNAWAITED * self._timeout_s)
+        patience = oldest.at + self.patience_s
         if now < patience:
-            self._excused = False
             wait, due = patience - now, patience
-        elif now - due > _OURS_TO_BLAME_S and not self._excused:
+        elif now - due > _OURS_TO_BLAME_S and self._excused is not oldest:
             # The loop itself was held up; the answers may well lie in the socket, and get one more turn.
-            self._excused = True
+            self._excused = oldest
             wait, due = _GRACE_S, now + _GRACE_S
         elif now < deadline:
-            self._excused = False
-            self._hesitate()
+            self._hesitate(now)
             wait, due = deadline - now, deadline
         else:
-            self._excused = False
             self._fall(StoreError(f"no answer within {self._timeout_s * 1e3:.0f} ms"))
             if self._reader is not None:
                 self._reader.cancel()
@@ -573,10 +578,14 @@ class Link:
         self._watching = True
         self._loop.call_later(wait, self._watch, due)
 
-    def _hesitate(self) -> None:
-        """An answer is late: a few wait for it, everybody else counts for themselves."""
+    def _hesitate(self, now: float) -> None:
+        """An answer is late: a few wait for it, everybody else counts for themselves. A few in a second, for a server
+        that answers now and then would else keep them all waiting."""
+        if not self.hesitating:
+            self._may_wait = MOST_LATE if now - self._hesitated >= _CALM_S else 0
+            self._hesitated = now
         self.hesitating = True
-        left = MOST_LATE
+        left = self._may_wait
         under_way = [entry for call in self._calls if call is not None for entry in call.entries]
         for entry in chain(under_way, list(self._apart), list(self._queue)):
             keep = min(left, len(entry.waiting))

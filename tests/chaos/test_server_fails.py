@@ -26,7 +26,7 @@ PER_S = 500
 A_WHILE = 300
 """So many calls last longer than it takes to be tried again."""
 
-NOTICED_S = 0.040
+NOTICED_S = 0.05
 NOTICED_BY = 5
 """So many requests of each worker may wait longer than NOTICED_S when a server goes away."""
 
@@ -193,7 +193,7 @@ async def test_a_broken_connection_is_replaced_and_nobody_waits_for_it(server: N
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("busy_s", [0.005, 0.010, 0.015, 0.030])
+@pytest.mark.parametrize("busy_s", [0.005, 0.010, 0.020, 0.030])
 async def test_a_worker_that_is_busy_itself_does_not_blame_its_server(valkey: Node, busy_s: float) -> None:
     """Work of others in the same loop, of a size that happens all the time, right after a request has asked."""
     store = RedisStore(valkey.url)
@@ -204,8 +204,8 @@ async def test_a_worker_that_is_busy_itself_does_not_blame_its_server(valkey: No
             until = time.monotonic() + busy_s
             while time.monotonic() < until:
                 pass
+            await asyncio.sleep(0)
             answers += [one if isinstance(one, Admission) else await one for one in asked]
-            await passed(0.002)
         assert shared_but_strays(answers), f"{sum(not one.shared for one in answers)} of {len(answers)} are local"
         assert store.errors == 0
 
