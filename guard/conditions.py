@@ -40,8 +40,7 @@ FACTS: tuple[str, ...] = Evidence._fields
 POSITION = {fact: position for position, fact in enumerate(FACTS)}
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """`fact` is one of FACTS; holds when a value is among the evidence (or, negated, when none is)."""
 
     fact: str

@@ -28,9 +28,12 @@ NOTES = {
         "The labels come from public lists, ours among what was read: their own examples flatter everybody.",
     ),
     "middleware": (
-        "fastapi-guard: pure ASGI class, all agents as one alternation, no detection, banning, CORS, headers or logs; "
+        "FastAPI: three routes that return a dictionary, the least there is.",
+        "fastapi-guard, its fastest: pure ASGI class, all agents as one alternation; README: the class that its README "
+        "mounts, 300 names as a list. Both without detection, banning, CORS, headers or logs; "
         "its limit is a sliding window, ours GCRA. An environment of its own: it also installs a package `guard`.",
-        "slowapi: ASGI middleware, fixed window (its cheapest), no look at agents; its store client blocks the loop.",
+        "slowapi: fixed window (its cheapest), no look at agents; its store client blocks the loop. Its fastest is the "
+        "ASGI middleware.",
         "limits: its sliding window counter over redis-py, the cheapest of its strategies that keeps the limit around "
         "the turn of a window. throttled-py: its GCRA. redis-py: one GCRA script for each request, written by hand. "
         "All three: asyncio, hiredis, a unix socket as we have, a minimal ASGI middleware of ours, no look at agents.",
@@ -194,7 +197,9 @@ def _uvicorn(python: str, target: str, factory: bool, port: int) -> list[str]:
     return [*words, *(("--factory",) if factory else ()), target]
 
 
-def _app(server: str, target: str, store: str = "", policy: str = "", peer: str = "") -> Callable[[Place, str], Server]:
+def _app(
+    server: str, target: str, store: str = "", policy: str = "", peer: str = "", kind: str = ""
+) -> Callable[[Place, str], Server]:
     """How to start one application: `store` and `policy` for ours, `peer` names whose environment it needs."""
 
     def start(place: Place, name: str) -> Server:
@@ -207,6 +212,7 @@ def _app(server: str, target: str, store: str = "", policy: str = "", peer: str 
             env["BENCH_REDIS"] = f"redis://127.0.0.1:{place.store_port}"
             env["BENCH_SOCKET"] = place.store_socket
             env["BENCH_AGENTS"] = str(place.directory / "agents.txt")
+            env["BENCH_CLASS"] = kind
         factory = not target.endswith(":hello")
         python = str(place.peers_python) if peer == "fastapi-guard" else sys.executable
         words = _granian(target, factory, port) if server == "granian" else _uvicorn(python, target, factory, port)
@@ -222,16 +228,18 @@ def middleware() -> list[Party]:
         *_group("uvicorn, hello", "uvicorn", "uvicorn", "hello"),
         *_group("uvicorn, FastAPI", "fastapi", "uvicorn", "fastapi"),
     ]
-    for key, label, refuses_ai in (
-        ("fastapi-guard", "fastapi-guard, a limit in Valkey", True),
-        ("slowapi", "slowapi, a limit in Valkey", False),
-        ("limits", "limits, a limit in Valkey", False),
-        ("throttled", "throttled-py, a limit in Valkey", False),
+    for key, kind, label, refuses_ai in (
+        ("fastapi-guard", "", "fastapi-guard (its fastest), a limit in Valkey", True),
+        ("fastapi-guard", "base", "fastapi-guard (README), a limit in Valkey", True),
+        ("slowapi", "", "slowapi (its fastest), a limit in Valkey", False),
+        ("slowapi", "base", "slowapi (SlowAPIMiddleware), a limit in Valkey", False),
+        ("limits", "", "limits, a limit in Valkey", False),
+        ("throttled", "", "throttled-py, a limit in Valkey", False),
     ):
-        start = _app("uvicorn", f"{key.replace('-', '_')}_peer:app", peer=key)
+        start = _app("uvicorn", f"{key.replace('-', '_')}_peer:app", peer=key, kind=kind)
         rows.append(
             Party(
-                f"fastapi-{key}",
+                f"fastapi-{key}-{kind}" if kind else f"fastapi-{key}",
                 "uvicorn, FastAPI",
                 label,
                 start,
@@ -248,7 +256,7 @@ def _group(group: str, short: str, server: str, app: str) -> list[Party]:
     from guard.load import shipped_policy
 
     no_ai, limit, exact = str(shipped_policy("no-ai")), str(HERE / "policy-limit.yaml"), str(HERE / "policy-exact.yaml")
-    bare, plain = f"{short}-bare", "plain:hello" if app == "hello" else "plain:fastapi_app"
+    bare, plain = f"{short}-bare", "plain:hello" if app == "hello" else f"plain:{app}_app"
     rows = [Party(bare, group, "bare", _app(server, plain))]
     for key, label, store, policy in (
         ("guard", "guard, no store (no-ai)", "memory", no_ai),

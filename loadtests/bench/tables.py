@@ -106,16 +106,22 @@ def middleware_bars(found: Sequence[Row]) -> list[Bar]:
         _at_least(f"guard in process, {what}, {name}", by_key[f"{short}-{key}"], wanted[short], "of bare")
         for what, key, wanted in (
             ("no store", "guard", {"granian": 0.80, "uvicorn": 0.70, "fastapi": 0.95}),
-            ("shared limit, leased", "guard-leased", {"granian": 0.70, "uvicorn": 0.65, "fastapi": 0.93}),
+            (
+                "shared limit, leased",
+                "guard-leased",
+                {"granian": 0.70, "uvicorn": 0.65, "fastapi": 0.93},
+            ),
         )
         for name, short in groups
     ]
     ours = by_key["fastapi-guard-leased"]
     bars += [
-        _times(ours, by_key[f"fastapi-{key}"], name, wanted, waits=key == "slowapi")
+        _times(ours, by_key[f"fastapi-{key}"], name, wanted, waits=key.startswith("slowapi"))
         for name, key, wanted in (
-            ("fastapi-guard", "fastapi-guard", 10),
-            ("slowapi", "slowapi", 4),
+            ("fastapi-guard (README)", "fastapi-guard-base", 10),
+            ("fastapi-guard (its fastest)", "fastapi-guard", 1.5),
+            ("slowapi (SlowAPIMiddleware)", "slowapi-base", 4),
+            ("slowapi (its fastest)", "slowapi", 1.5),
             ("limits", "limits", 1.5),
             ("throttled-py", "throttled", 1.5),
         )

@@ -7,7 +7,7 @@ import os
 from fastapi import Request
 from plain import make_fastapi
 from slowapi import Limiter
-from slowapi.middleware import SlowAPIASGIMiddleware
+from slowapi.middleware import SlowAPIASGIMiddleware, SlowAPIMiddleware
 
 
 def _client(request: Request) -> str:
@@ -20,5 +20,5 @@ def app():
     fastapi.state.limiter = Limiter(
         key_func=_client, application_limits=["100000/minute"], storage_uri=os.environ["BENCH_REDIS"]
     )
-    fastapi.add_middleware(SlowAPIASGIMiddleware)
+    fastapi.add_middleware(SlowAPIMiddleware if os.environ.get("BENCH_CLASS") == "base" else SlowAPIASGIMiddleware)
     return fastapi
