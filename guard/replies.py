@@ -37,6 +37,9 @@ RATE = {
 }
 """The names of draft-ietf-httpapi-ratelimit-headers-10. They still move, so they stand here and nowhere else."""
 
+_TYPES = {429: "quota-exceeded", 503: "temporary-reduced-capacity"}
+"""The problem types that the draft registers, by status."""
+
 _TITLES = {
     400: "This request could not be read",
     403: "This request was not allowed",
@@ -145,7 +148,7 @@ def _problem(
     admission: Admission | None,
 ) -> bytes:
     problem: dict[str, object] = {
-        "type": f"{_PROBLEMS}quota-exceeded" if status == 429 else "about:blank",
+        "type": f"{_PROBLEMS}{_TYPES[status]}" if status in _TYPES else "about:blank",
         "title": title,
         "status": status,
         "detail": detail,

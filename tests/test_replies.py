@@ -114,3 +114,41 @@ def test_each_action_does_what_its_name_says(action: str, admission: Admission |
     limits = (Limit("l", 1, 1.0, 1),) if action == "throttle" else ()
     reply = TABLE[action](SITE, decided(action, limits=limits), admission, b"", "id", ())
     assert (reply.status if reply else None) == status
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(429, "quota-exceeded"), (503, "temporary-reduced-capacity"), (403, "about:blank")]
+)
+def test_a_problem_is_of_the_type_that_is_registered_for_it(status: int, kind: str) -> None:
+    problem = json.loads(refuse(SITE, status, decided("block", route="api"), b"", "id").body)
+    assert problem["type"].rpartition("#")[2] == kind
+
+
+KINDS = st.builds(
+    Limit,
+    name=st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1, max_size=20),
+    count=st.integers(1, 10**9),
+    window_s=st.sampled_from([1.0, 60.0, 3600.0]),
+    burst=st.integers(1, 10**6),
+    kind=st.sampled_from(["rate", "quota", "concurrent"]),
+    period=st.sampled_from(["day", "month"]),
+    unit=st.sampled_from(["requests", "bytes", "audio-seconds"]),
+)
+
+
+@given(st.lists(KINDS, min_size=1, max_size=4), st.integers(0, 3), st.floats(0, 1e6))
+def test_limits_of_all_kinds_are_told_so_that_strict_readers_understand(
+    limits: list[Limit], which: int, wait_s: float
+) -> None:
+    refusing = limits[which % len(limits)]
+    headers = dict(rate_headers(limits, Admission(False, 0, wait_s, True, refusing)))
+    told = http_sf.parse(headers[b"ratelimit-policy"], tltype="list")
+    ((name, state),) = http_sf.parse(headers[b"ratelimit"], tltype="list")  # type: ignore[misc]
+    assert len(told) == len(limits)
+    for (said, words), limit in zip(told, limits, strict=True):  # type: ignore[misc]
+        assert said == limit.name.replace('"', "").replace("\\", "")
+        assert words["q"] == (limit.burst if limit.kind == "rate" else limit.count)
+        assert ("w" in words) is (limit.kind != "concurrent")
+        assert words.get("qu", "requests") in ("requests", "content-bytes", "concurrent-requests")
+    assert name in [said for said, _ in told]  # type: ignore[misc]
+    assert state["t"] == int(headers[b"retry-after"]) >= wait_s
