@@ -227,6 +227,7 @@ class Guard:
         self._stating = policy.stating(clock())  # the policy with the preferences of this moment
         self._state(self._stating)
         self.passed = 0  # requests that an edge let through without asking again
+        self.keys: Memo[tuple[str | None, bytes | None], bytes] = Memo(16_384)  # what an edge knows clients by
         self.admitted = 0  # and those for which it asked nothing but the limit
         self.tally: dict[tuple[str, Mode], int] = {}
         self._published = read_published(policy.site.published_networks)

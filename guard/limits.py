@@ -7,7 +7,7 @@ has taken nothing that could be known beforehand.
 
 Where an answer has to be waited for, a limit that refuses while another has already admitted loses that other one token
 for the moment; the refusal is remembered, so it is one and not one a request. Exact limits are asked after all others
-admitted, and so lose nothing.
+admitted, places before quotas, and so a quota loses nothing but to a quota after it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from typing import NamedTuple
 
 from guard.model import Admission, Client, Decision, Limit, Request
 from guard.protocols import Store
-
-KIB = 1024
 
 
 class Ask(NamedTuple):
@@ -89,17 +87,26 @@ def admit(store: Store, asks: Sequence[Ask]) -> Admission | Future[Admission]:
     at_once = [ask for ask in asks if ask.limit.precision != "exact"]
     answers = [(ask, store.take(*ask)) for ask in at_once]
     told = [(ask, answer) for ask, answer in answers if isinstance(answer, Admission)]
-    exact = [ask for ask in asks if ask.limit.precision == "exact"]
+    # Places before quotas: what was taken of them can be given back.
+    exact = sorted((ask for ask in asks if ask.limit.precision == "exact"), key=lambda ask: ask.limit.kind == "quota")
+    if not all(answer.allowed for _, answer in told):
+        return _refuse(store, answers, told)
     if len(told) < len(answers) or (exact and store.shared):
         return asyncio.get_running_loop().create_task(_wait(store, answers, exact))
     while exact and all(answer.allowed for _, answer in told):
         answer = store.take(*(ask := exact.pop(0)))
         assert isinstance(answer, Admission)
         told.append((ask, answer))
-    found = _strictest(told)
-    if not found.allowed:
-        _give_back(store, told)
-    return found
+    return _refuse(store, [], told) if not all(answer.allowed for _, answer in told) else _strictest(told)
+
+
+def _refuse(
+    store: Store, answers: Sequence[tuple[Ask, Admission | Future[Admission]]], told: Sequence[tuple[Ask, Admission]]
+) -> Admission:
+    """Some limit refuses: nobody waits for the others, and places are given back."""
+    _let_go(store, answers, told)
+    _give_back(store, told)
+    return _strictest(told)
 
 
 async def _wait(store: Store, answers: list[tuple[Ask, Admission | Future[Admission]]], exact: list[Ask]) -> Admission:
@@ -112,16 +119,32 @@ async def _wait(store: Store, answers: list[tuple[Ask, Admission | Future[Admiss
             if not all(answer.allowed for _, answer in told):
                 break
             answer = store.take(*ask)
+            answers.append((ask, answer))
             told.append((ask, answer if isinstance(answer, Admission) else await answer))
         found = _strictest(told)
         admitted = found.allowed
         return found
     finally:  # also when whoever asked has gone away
-        for _, answer in answers:
-            if not isinstance(answer, Admission):
-                answer.cancel()
         if not admitted:
+            _let_go(store, answers, told)
             _give_back(store, told)
+
+
+def _let_go(
+    store: Store, answers: Sequence[tuple[Ask, Admission | Future[Admission]]], told: Sequence[tuple[Ask, Admission]]
+) -> None:
+    """Nobody waits any more for what has not been told. What was answered in this very moment is given back."""
+    heard = {id(ask) for ask, _ in told}
+    for ask, answer in answers:
+        if isinstance(answer, Admission) or id(ask) in heard:
+            continue
+        if (
+            not answer.cancel()
+            and not answer.cancelled()
+            and ask.limit.kind == "concurrent"
+            and answer.result().allowed
+        ):
+            store.leave(ask.limit, ask.key)
 
 
 def _give_back(store: Store, told: Sequence[tuple[Ask, Admission]]) -> None:
@@ -132,15 +155,14 @@ def _give_back(store: Store, told: Sequence[tuple[Ask, Admission]]) -> None:
 
 
 def _strictest(answers: Sequence[tuple[Ask, Admission]]) -> Admission:
-    """Of several answers: the refusal with the longest wait, else the one with the least left. It was made by the whole
-    fleet only if each of them was."""
-    shared = all(answer.shared for _, answer in answers)
+    """Of several answers: the refusal with the longest wait, one of the whole fleet before one of this worker, else the
+    one with the least left; that was made by the whole fleet only if each of them was."""
     refused = [pair for pair in answers if not pair[1].allowed]
     if refused:
-        ask, answer = max(refused, key=lambda pair: pair[1].retry_after_s)
-    else:
-        ask, answer = min(answers, key=lambda pair: pair[1].remaining)
-    return Admission(answer.allowed, answer.remaining, answer.retry_after_s, shared, ask.limit)
+        ask, answer = max(refused, key=lambda pair: (pair[1].shared, pair[1].retry_after_s))
+        return answer._replace(limit=ask.limit)
+    ask, answer = min(answers, key=lambda pair: pair[1].remaining)
+    return answer._replace(limit=ask.limit, shared=all(answer.shared for _, answer in answers))
 
 
 def leave(store: Store, asks: Sequence[Ask], body_bytes: int) -> None:

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import time
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ Stated = tuple[frozenset[bytes], list[tuple[bytes, bytes]]]
 class _Limited:
     """What stands between a request of a known kind and the application: one limit, counted by client."""
 
-    __slots__ = ("cost", "decision", "guard", "header", "keys", "limit")
+    __slots__ = ("cost", "decision", "guard", "header", "keys", "limit")  # `keys` are the guard's, one table for all
 
     def __init__(self, guard: Guard, decision: Decision) -> None:
         self.guard = guard
@@ -63,7 +64,7 @@ class _Limited:
         self.cost = self.limit.cost * decision.cost
         trusted = guard.trusted
         self.header = trusted.header if trusted.networks or trusted.trust_unix else b""
-        self.keys: Memo[tuple[str | None, bytes | None], bytes] = Memo(16_384)
+        self.keys = guard.keys
 
     def find_key(self, peer: str | None, hop: bytes | None) -> bytes:
         """What the limit counts a client by: for who is not in `keys`."""
@@ -264,7 +265,7 @@ class GuardMiddleware:
         if decision.limits:
             asked = guard.admit(request, guard.client(request), decision)
             if asked is not None:
-                told = asked if isinstance(asked, Admission) else await asked
+                told = asked if isinstance(asked, Admission) else await self._told(asked, guard, request, decision)
                 admission = guard.temper(decision, told)
                 if decision.settles and told.allowed:
                     await self._see_off(scope, receive, send, guard, request, decision, admission)
@@ -284,6 +285,16 @@ class GuardMiddleware:
             return
         await self._carry_out(scope, receive, send, guard, request, decision, admission)
 
+    @staticmethod
+    async def _told(asked: Future[Admission], guard: Guard, request: Request, decision: Decision) -> Admission:
+        """The limits' answer. Who goes away in the very moment that it comes gives back what it gave."""
+        try:
+            return await asked
+        except asyncio.CancelledError:
+            if decision.settles and asked.done() and not asked.cancelled() and asked.result().allowed:
+                guard.leave(request, guard.client(request), decision, 0)
+            raise
+
     async def _see_off(
         self,
         scope: Scope,
@@ -295,11 +306,11 @@ class GuardMiddleware:
         admission: Admission,
     ) -> None:
         """Some limit wants to know when the answer is over, and how long it was."""
-        body_bytes = 0
+        body_bytes, bodiless = 0, request.method == "HEAD"
 
         async def measure(message: Message) -> None:
             nonlocal body_bytes
-            body_bytes += _sent_bytes(message)
+            body_bytes += 0 if bodiless else _sent_bytes(message)
             await send(message)
 
         try:
@@ -552,7 +563,7 @@ def _sent_bytes(message: Message) -> int:
         case "http.response.body" | "websocket.http.response.body":
             return len(message.get("body", b""))
         case "websocket.send":
-            return len(message.get("bytes") or message.get("text") or b"")
+            return len(message.get("bytes") or (message.get("text") or "").encode())
         case "http.response.pathsend":
             with contextlib.suppress(OSError):
                 return Path(message["path"]).stat().st_size

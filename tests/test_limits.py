@@ -290,3 +290,63 @@ async def test_leaving_gives_back_and_charges_what_was_taken() -> None:
     leave(store, asks, 1_000)
     refused = await told(admit(store, asks))
     assert refused.limit is audio
+
+
+@pytest.mark.anyio
+async def test_a_quota_pays_nothing_for_a_place_that_is_taken(valkey: Server) -> None:
+    one, two = (RedisStore(valkey.url, timeout_s=1.0) for _ in range(2))
+    await one.open()
+    await two.open()
+    try:
+        assert (await told(two.take(PLACES, b"k"))).allowed
+        for _ in range(3):
+            refused = await told(admit(one, [Ask(QUOTA, b"k", 1), Ask(PLACES, b"k", 1)]))
+            assert refused.limit is PLACES
+            one._leases.clear()  # as if the refusal were no longer believed
+        assert (await told(one.take(QUOTA, b"k"))).remaining == 2
+    finally:
+        await one.close()
+        await two.close()
+
+
+def test_a_refusal_of_the_fleet_stays_one_beside_a_local_yes() -> None:
+    class Answers(MemoryStore):
+        shared = True
+
+        def take(self, limit: Limit, key: bytes, cost: int = 1) -> Admission:
+            return Admission(False, 0, 5.0, True) if limit is RATE else Admission(True, 3, 0.0, False)
+
+    refused = admit(Answers(), [Ask(RATE, b"k", 1), Ask(replace(RATE, name="other"), b"k", 1)])
+    assert isinstance(refused, Admission)
+    assert (refused.allowed, refused.shared, refused.limit) == (False, True, RATE)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("several", [False, True])
+async def test_who_goes_away_as_the_answer_comes_keeps_no_place(valkey: Server, several: bool) -> None:
+    text = POLICY.replace("at_once: 2", "at_once: 1")
+    if several:
+        text = text.replace("/media/long}}", "/media/**}}")
+    store = RedisStore(valkey.url, timeout_s=1.0)
+    await store.open()
+    try:
+        app = GuardMiddleware(Site(), Guard(read_policy(text), store=store))
+        for _ in range(3):
+            task = asyncio.create_task(ask(app, "/media/live", cookie="sid=s1"))
+            while not store._places:  # in the tick of the answer, before the task has heard of it
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            assert not store._places
+    finally:
+        await store.close()
+
+
+@pytest.mark.anyio
+async def test_what_clients_are_known_by_is_one_bounded_table() -> None:
+    app = GuardMiddleware(Site(), a_guard())
+    for path in ("/page", "/page?", "/page"):
+        await ask(app, path)
+    limited = [passing[2] for passing in app._terms.passing.young.values() if passing[2] is not None]
+    assert limited
+    assert {id(one.keys) for one in limited} == {id(app.guard.keys)}

@@ -119,6 +119,8 @@ def flood(
             under_way.remove(one)
             if chance.random() > 0.05:
                 fleet[one.worker].learn(plan, SLOT, one.units, one.said, one.sent, one.arrives)
+            else:
+                fleet[one.worker].lose(SLOT)
         worker, units = chance.randrange(workers), chance.choice((1, 1, 1, 2))
         answer = fleet[worker].take(plan, SLOT, units, now)
         if answer is None:

@@ -140,7 +140,7 @@ class Slow:
     def __init__(self) -> None:
         self.asked: list[Future[Admission]] = []
 
-    def take(self, limit: Limit, key: bytes) -> Future[Admission]:
+    def take(self, limit: Limit, key: bytes, cost: int = 1) -> Future[Admission]:
         self.asked.append(future := asyncio.get_running_loop().create_future())
         return future
 

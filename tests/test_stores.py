@@ -816,7 +816,7 @@ async def test_opening_towards_a_hanging_server_is_bounded(valkey: Server, anyio
 
 @pytest.mark.anyio
 async def test_a_foreign_key_is_left_alone_and_only_it_is_local(a_server: Server) -> None:
-    store = RedisStore(a_server.url)
+    store = RedisStore(a_server.url, timeout_s=1.0)
     async with opened(store):
         with a_server.client() as client:
             for foreign in ("list", "text"):
@@ -1100,3 +1100,205 @@ async def test_many_metered_keys_go_in_calls_of_bounded_size(shared: RedisStore,
             meters.add(b"%d" % number, 0, 1, time.monotonic())
         await eventually(lambda: meters.unsent == 0, within_s=5)
         assert 1000 / redis_store.METERED <= asked(store) - before <= 1000 / redis_store.METERED + 5
+
+
+# -- places and budgets on bad days
+
+ONE_PLACE = Limit("one place", 1, 0.0, 1, kind="concurrent", precision="exact")
+DAILY_BYTES = Limit("daily bytes", 10_240, 0.0, 1, kind="quota", period="day", precision="exact", unit="bytes")
+
+
+@pytest.fixture
+async def three(valkey: Server, anyio_backend: object) -> AsyncIterator[list[RedisStore]]:
+    async with AsyncExitStack() as stack:
+        stores = [RedisStore(valkey.url, timeout_s=1.0) for _ in range(3)]
+        yield [await stack.enter_async_context(opened(store)) for store in stores]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("asking", ["twice at once", "at two prices"])
+async def test_a_place_that_was_refused_is_not_held_by_anybody(three: list[RedisStore], asking: str) -> None:
+    a, b, c = three
+    assert (await take(b, ONE_PLACE)).allowed
+    first = a.take(ONE_PLACE, b"203.0.113.9")
+    if asking == "twice at once":
+        a._servers.links[0].rtt_s = 0.01  # so far away that several calls are under way
+        for _ in range(2):
+            await asyncio.sleep(0)
+        a._servers.links[0].rtt_s = 0.01
+    second = a.take(ONE_PLACE, b"203.0.113.9", 1 if asking == "twice at once" else 3)
+    refused = [one if isinstance(one, Admission) else await one for one in (first, second)]
+    assert not any(one.allowed for one in refused)
+    b.leave(ONE_PLACE, b"203.0.113.9")
+
+    async def free() -> bool:
+        return (await take(c, ONE_PLACE)).allowed
+
+    assert await eventually(free, within_s=3) < 1.5
+
+
+@pytest.mark.anyio
+async def test_who_gives_a_place_back_may_have_it_at_once(three: list[RedisStore]) -> None:
+    a, b, _ = three
+    assert (await take(a, ONE_PLACE)).allowed
+    assert not (await take(a, ONE_PLACE)).allowed
+    a.leave(ONE_PLACE, b"203.0.113.9")
+    assert (await take(a, ONE_PLACE)).allowed
+    a.leave(ONE_PLACE, b"203.0.113.9")
+    await eventually(lambda: not a._dirty, within_s=1)  # the next tick
+
+    async def elsewhere() -> bool:
+        return (await take(b, ONE_PLACE)).allowed
+
+    assert await eventually(elsewhere, within_s=1) < 0.2
+
+
+@pytest.mark.anyio
+async def test_a_server_that_comes_back_empty_hears_what_is_held(valkey: Server, anyio_backend: object) -> None:
+    a, b = RedisStore(valkey.url), RedisStore(valkey.url)
+    async with opened(a), opened(b):
+        assert [(await take(a, PLACES)).allowed for _ in range(2)] == [True, True]
+        valkey.kill()
+        await eventually(lambda: a.breaker_open and b.breaker_open, within_s=2)
+        valkey.start()
+        await eventually(lambda: not (a.breaker_open or b.breaker_open), within_s=3)
+        await eventually(lambda: not a._dirty, within_s=1)
+        assert not (await take(b, PLACES)).allowed
+
+
+@pytest.mark.anyio
+async def test_what_was_told_to_a_server_that_fell_is_told_again(valkey: Server, anyio_backend: object) -> None:
+    a, b = RedisStore(valkey.url), RedisStore(valkey.url)
+    async with opened(a), opened(b):
+        assert (await take(a, ONE_PLACE)).allowed
+        assert (await take(a, DAILY_BYTES)).allowed
+        valkey.pause()
+        a.leave(ONE_PLACE, b"203.0.113.9")
+        a.charge(DAILY_BYTES, b"203.0.113.9", 50_000)
+        await eventually(lambda: a.breaker_open, within_s=3)
+        valkey.kill()
+        valkey.start()
+        await eventually(lambda: not (a.breaker_open or b.breaker_open), within_s=3)
+
+        async def charged() -> bool:
+            budget = await take(b, DAILY_BYTES)
+            return budget.shared and not budget.allowed
+
+        async def left() -> bool:
+            place = await take(b, ONE_PLACE)
+            return place.shared and place.allowed
+
+        await eventually(charged, within_s=3)
+        await eventually(left, within_s=3)
+
+
+@pytest.mark.anyio
+async def test_word_of_a_budget_is_as_fresh_as_promised(three: list[RedisStore]) -> None:
+    a, b, _ = three
+    assert (await take(a, DAILY_BYTES)).allowed
+    b.charge(DAILY_BYTES, b"203.0.113.9", 50_000)
+
+    async def refused() -> bool:
+        return not (await take(a, DAILY_BYTES)).allowed
+
+    assert await eventually(refused, within_s=3) < LAG_S + 0.3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["memory", "valkey"])
+async def test_a_limit_that_becomes_another_kind_under_its_name_shuts_nobody_out(kind: str, valkey: Server) -> None:
+    store = MemoryStore() if kind == "memory" else RedisStore(valkey.url, timeout_s=1.0)
+    async with opened(store):
+        quota = Limit("x", 100, 0.0, 1, kind="quota", period="day", precision="exact")
+        for limit in (
+            quota,
+            Limit("x", 10_000_000, 60.0, 10_000_000, unit="bytes"),
+            Limit("x", 60, 60.0, 60),
+            Limit("x", 10, 0.0, 1, kind="concurrent", precision="exact"),
+            replace(quota, period="month"),
+            quota,
+        ):
+            answer = await take(store, limit)
+            assert (answer.allowed, answer.shared) == (True, kind != "memory"), limit
+
+
+@pytest.mark.anyio
+async def test_a_limit_of_before_is_charged_and_left_without_disturbing_the_new_one(shared: RedisStore) -> None:
+    before, after = replace(PLACES, count=5), replace(PLACES, count=2)
+    assert (await take(shared, before)).allowed
+    assert (await take(shared, after)).allowed
+    for number in range(50):
+        await take(shared, WIDE, b"%d" % number)
+    known = len(shared._leases)
+    shared.leave(before, b"203.0.113.9")  # a stream that began under the old policy ends
+    shared.charge(replace(BYTES, count=5_000), b"203.0.113.9", 10)
+    assert len(shared._leases) >= known
+    assert shared._plans.by_name["places"].limit is after
+
+
+@pytest.mark.anyio
+async def test_a_far_server_gives_the_whole_burst_too(valkey: Server, anyio_backend: object) -> None:
+    limit = Limit("burst", 1, 3600.0, 120)
+    async with opened(RedisStore(valkey.url, timeout_s=1.0)) as store:
+        store._servers.links[0].rtt_s = 0.02  # it is taken for far away: eight calls may be under way
+        asked_for = []
+        for _ in range(130):
+            asked_for.append(store.take(limit, b"k"))
+            await asyncio.sleep(0)
+            store._servers.links[0].rtt_s = 0.02
+        answers = [one if isinstance(one, Admission) else await one for one in asked_for]
+        assert sum(one.allowed for one in answers) >= 120 - 120 // 8
+
+
+@pytest.mark.anyio
+async def test_something_dear_that_is_refused_takes_no_lease_away(shared: RedisStore) -> None:
+    limit = Limit("priced", 1, 3600.0, 200)
+    cheap = 0
+    while (await take(shared, limit, b"k")).allowed:
+        cheap += 1
+        answer = shared.take(limit, b"k", 150)
+        if not isinstance(answer, Admission):
+            answer = await answer
+        cheap += 150 if answer.allowed else 0
+    assert cheap >= 199
+
+
+def test_a_store_outlives_the_loop_that_it_was_opened_in(valkey: Server) -> None:
+    store = RedisStore(valkey.url, timeout_s=1.0)
+
+    async def use(closing: bool) -> bool:
+        await store.open()
+        store.charge(BYTES, b"k", 10)
+        store.leave(PLACES, b"k")
+        answer = await take(store, ASKING)
+        if closing:
+            await store.close()
+        return answer.shared
+
+    assert asyncio.run(use(closing=False))  # the loop goes, and nobody has closed the store
+    store.charge(BYTES, b"k", 10)
+    store.leave(PLACES, b"k")
+    assert isinstance(store.take(replace(ASKING, name="between"), b"k"), Admission)
+    assert asyncio.run(use(closing=True))
+    assert asyncio.run(use(closing=True))
+
+
+def test_a_month_begins_when_it_begins() -> None:
+    monthly = Limit("m", 5, 0.0, 1, kind="quota", period="month", precision="exact")
+    for month in range(1, 13):
+        assert len(names_at(f"2026-{month:02}-01 00:00:10", monthly).names) == 2, month
+        assert len(names_at(f"2026-{month:02}-01 00:05:00", monthly).names) == 1, month
+
+
+def test_an_embedded_server_that_could_not_be_revived_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedValkey() as own:
+        os.kill(own.pid, signal.SIGKILL)
+        while own.running:
+            time.sleep(0.001)
+        with monkeypatch.context() as patched:
+            patched.setattr(subprocess, "Popen", lambda *_, **__: (_ for _ in ()).throw(BlockingIOError(11, "again")))
+            with pytest.raises(StoreError):
+                own.revive()
+        assert own.revive()
+        own.wait_ready()
+        assert not own.revive()

@@ -84,12 +84,12 @@ class EmbeddedValkey:
     def revive(self) -> bool:
         """Start a server that has ended by itself once more, in the same place; True when that was needed. What it had
         counted is gone: every limit is full again."""
-        if self._process is None or self.running:
+        if self._directory is None or self.running:
             return False
-        home, self._process = self._directory, None
-        assert home is not None and self._end is not None
-        self._end.detach()
-        self._launch(home)
+        before = self._end
+        self._launch(self._directory)  # when that fails, the next try finds all as it was
+        if before is not None:
+            before.detach()
         return True
 
     def start(self) -> None:
@@ -102,7 +102,13 @@ class EmbeddedValkey:
         if self._process is not None:
             return
         server_binary()
-        self._launch(self._home or Path(tempfile.mkdtemp(prefix="guard-valkey-")))  # mkdtemp gives 0700
+        directory = self._home or Path(tempfile.mkdtemp(prefix="guard-valkey-"))  # mkdtemp gives 0700
+        try:
+            self._launch(directory)
+        except StoreError:
+            if self._home is None:
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
 
     def _launch(self, directory: Path) -> None:
         binary = server_binary()
@@ -141,8 +147,6 @@ class EmbeddedValkey:
                     preexec_fn=die_with_parent,
                 )
         except (OSError, subprocess.SubprocessError) as error:
-            if self._home is None:
-                shutil.rmtree(directory, ignore_errors=True)
             raise StoreError(f"the embedded server does not start: {error}") from error
         self._process, self._directory = process, directory
         self._end = weakref.finalize(self, _end, process, directory, parent, self._home is None)
@@ -256,8 +260,12 @@ class EmbeddedStore:
         # Started from the loop's own thread, for the server dies with the thread that starts it; only the wait is
         # handed to another one.
         if self._elect():
-            self._server.launch()
-            await asyncio.to_thread(self._server.wait_ready)
+            try:
+                self._server.launch()
+                await asyncio.to_thread(self._server.wait_ready)
+            except StoreError:
+                self._step_down()
+                raise
         else:
             await asyncio.to_thread(_wait_for, self._home / "valkey.sock")
         url = f"unix://{self._home / 'valkey.sock'}"
@@ -272,6 +280,9 @@ class EmbeddedStore:
             await asyncio.wait({watching})
         await self._store.close()
         await asyncio.to_thread(self._server.stop)
+        self._step_down()
+
+    def _step_down(self) -> None:
         if self._lock is not None:
             shutil.rmtree(self._home, ignore_errors=True)
             os.close(self._lock)
@@ -282,9 +293,9 @@ class EmbeddedStore:
         while True:
             await asyncio.sleep(WATCH_S)
             try:
-                if self._lock is not None:
-                    self._server.revive()
-                elif self._elect():
+                if self._lock is not None and not self._server.revive() and not self._server.running:
+                    self._server.launch()  # it could not be launched when we were elected
+                elif self._lock is None and self._elect():
                     self._server.launch()
             except (StoreError, OSError) as error:
                 _log.warning("%s", error)

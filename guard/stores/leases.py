@@ -25,7 +25,7 @@ GROWTH = 4
 LEAST_HELD = 64
 PART_HELD = 128
 """Of a burst so large that nobody misses it, one part in so many is held from the first question on, or LEAST_HELD."""
-FRESH_US = 1_000_000
+FRESH_US = 250_000
 """So long counts what a server said of a budget that is charged afterwards. What this worker charges counts at once."""
 
 BUSY_US = 250_000
@@ -36,14 +36,15 @@ class Known:
     """What is known of one counter, in microseconds of this worker's clock.
 
     Slots from `next` to `end` are ours; until `until` everybody is refused who wants `price` or more, and told to come
-    at `ready`. `uses` were admitted since `asked`, the last question; so many are worth holding.
+    at `ready`. `uses` were admitted since `asked`, the last question; so many are worth holding. `under_way` questions
+    are not answered yet: only one of them may bring a lease.
     """
 
-    __slots__ = ("asked", "end", "next", "price", "ready", "until", "uses")
+    __slots__ = ("asked", "end", "next", "price", "ready", "under_way", "until", "uses")
 
     def __init__(self, now: int) -> None:
         self.next = self.end = self.until = self.ready = -1
-        self.uses = self.price = 0
+        self.uses = self.price = self.under_way = 0
         self.asked = now
 
 
@@ -110,9 +111,13 @@ class Leases:
             known = Known(now)
             self._keep(slot, known)
         elapsed = now - known.asked
-        uses, known.uses, known.asked = known.uses, units, now
         if plan.limit.precision == "exact" or plan.kind != "rate":
             return 0
+        known.under_way += 1
+        if known.under_way > 1:
+            known.uses += units
+            return 0
+        uses, known.uses, known.asked = known.uses, units, now
         least = min(LEAST_HELD, plan.burst // PART_HELD)
         if elapsed >= LEASE_US:
             uses = uses * LEASE_US // elapsed
@@ -127,25 +132,33 @@ class Leases:
         if known is None:
             known = Known(sent)
             self._keep(slot, known)
+        known.under_way = max(0, known.under_way - 1)
         if wait > 0:
             told = now + wait
             if plan.kind == "concurrent":
                 wait, told = BUSY_US, now + 4 * BUSY_US
             # The server said no some time between `sent` and now. Counted from `sent` we never refuse for longer than
             # it would; counted from now the client is never told to come back too early.
-            known.until, known.ready, known.end = sent + wait, told, -1
-            known.price = units
+            known.until, known.ready, known.price = sent + wait, told, units
+            if plan.kind != "rate":  # of a rate, what is held was counted before, and may be used
+                known.end = -1
         elif plan.kind == "afterwards" or (plan.kind == "quota" and plan.limit.afterwards):
             known.next, known.end, known.until = left, sent + FRESH_US, -1
         elif extra > 0:
             known.next = sent + offset
             known.end = known.next + (extra - 1) * plan.emission
 
-    def doubt(self, slot: Slot) -> None:
-        """Something was charged here: ask before the next answer."""
+    def lose(self, slot: Slot) -> None:
+        """A question will not be answered."""
         known = self._young.get(slot) or self._old.get(slot)
         if known is not None:
-            known.end = -1
+            known.under_way = max(0, known.under_way - 1)
+
+    def doubt(self, slot: Slot) -> None:
+        """Something was charged or given back here: ask before the next answer."""
+        known = self._young.get(slot) or self._old.get(slot)
+        if known is not None:
+            known.end = known.until = -1
 
     def _keep(self, slot: Slot, known: Known) -> None:
         if len(self._young) >= self._half:

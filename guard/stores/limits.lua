@@ -125,12 +125,14 @@ end
 -- A quota is stored as one number: the period times 2^38, and what was used of it.
 local BASE = 274877906944
 local function quota(at, n, cur, count, period, waiting, charge, cost)
+  local budget = charge ~= nil
   local stored, key, old = find(at, n, cur)
   if type(stored) == 'table' then return fail(stored) end
   local number, ends = period_of(period)
   local used = floor(stored / BASE) == number and stored % BASE or 0
   local admitted = 0
-  if charge then
+  charge = charge or 0
+  if charge > 0 then
     used = min(used + charge, BASE - 1)
   elseif cost > 0 then
     admitted = max(0, min(waiting, floor((count - used) / cost)))
@@ -138,11 +140,11 @@ local function quota(at, n, cur, count, period, waiting, charge, cost)
   else
     admitted = used < count and waiting or 0
   end
-  if admitted * cost > 0 or charge then
+  if admitted * cost > 0 or charge > 0 then
     local failed = store(key, old, number * BASE + used, ends - now)
     if failed then return fail(failed) end
   end
-  local wait = (admitted < waiting or (charge and used >= count)) and ends - now or 0
+  local wait = (admitted < waiting or (budget and used >= count)) and ends - now or 0
   return admitted, 0, 0, wait, max(0, count - used)
 end
 

@@ -98,7 +98,8 @@ class Entry:
     """One counter in one call, and who waits for it, each for `cost`. `op` and the rest are words of limits.lua.
 
     `waiting` are futures in the order in which they asked; none for what is done behind requests. `beside` is what is
-    worth holding, `charge` what was used and not told yet, `held` what is taken here. `apart`: it goes in a call of its
+    worth holding, `charge` what was used and not told yet; `held` places were asked for when `said` were told to be
+    taken here. `apart`: it goes in a call of its
     own, perhaps as `asking`, where a cluster is moving it.
     """
 
@@ -114,6 +115,7 @@ class Entry:
         "named",
         "op",
         "plan",
+        "said",
         "slot",
         "tries",
         "waiting",
@@ -126,7 +128,7 @@ class Entry:
         self.named = named
         self.at = at
         self.cost = cost
-        self.beside = self.charge = self.held = 0
+        self.beside = self.charge = self.held = self.said = 0
         self.waiting: list[Future[Admission]] = []
         self.apart = self.asking = self.again = False
         self.tries = 0
@@ -192,6 +194,9 @@ class Owner(Protocol):
     def fell(self, link: Link) -> None:
         """The link is down."""
 
+    def rose(self, link: Link) -> None:
+        """The link is up."""
+
 
 class Link:
     """`dial` gives a connection that is not yet connected; it may look up first where to. `by_part`: one call holds
@@ -228,7 +233,9 @@ class Link:
         self._tried: Future[None] | None = None
         self._keeper: Task[None] | None = None
         self._reader: Task[None] | None = None
+        self._left = 0.0  # when a call last left some of the queue behind
         self._watching = False
+        self._timer: asyncio.TimerHandle | None = None
         self._excused: Call | None = None
         self._hesitated = -_CALM_S
         self._may_wait = MOST_LATE
@@ -283,7 +290,10 @@ class Link:
         if keeper is not None:
             keeper.cancel()
             await asyncio.wait({keeper})
-        self._loop = None
+        self._loop = self._wake = self._excused = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._watching = False
         self._answer_all_here()
 
     async def flush(self) -> None:
@@ -349,6 +359,7 @@ class Link:
         self.down = False
         self._told = ""
         _log.info("store %s: limits are shared", self.place)
+        self._owner.rose(self)
 
     def _fall(self, error: BaseException) -> None:
         self.errors += 1
@@ -437,11 +448,16 @@ class Link:
             calls = []
         queue = self._queue
         entries: list[Entry] = []
-        names = 0
+        names, now = 0, self._clock()
         while queue and names < MOST_KEYS:
             entry = queue.popleft()
+            if entry.at < self._left and now - entry.at > self._timeout_s and entry.waiting:
+                self.settle_here(entry)  # there is more to ask than can be answered
+                continue
             names += len(entry.named.names)
             entries.append(entry)
+        if queue:
+            self._left = now
         if not self._by_part:
             return [*calls, entries] if entries else calls
         parts: dict[int, list[Entry]] = {}
@@ -551,7 +567,7 @@ class Link:
         """See to it that a call which is not answered is noticed, whether anybody waits for it or not."""
         if not self._watching and self._loop is not None:
             self._watching = True
-            self._loop.call_later(self.patience_s, self._watch, self._clock() + self.patience_s)
+            self._timer = self._loop.call_later(self.patience_s, self._watch, self._clock() + self.patience_s)
 
     def _watch(self, due: float) -> None:
         self._watching = False
@@ -576,7 +592,7 @@ class Link:
                 self._reader.cancel()
             return
         self._watching = True
-        self._loop.call_later(wait, self._watch, due)
+        self._timer = self._loop.call_later(wait, self._watch, due)
 
     def _hesitate(self, now: float) -> None:
         """An answer is late: a few wait for it, everybody else counts for themselves. A few in a second, for a server

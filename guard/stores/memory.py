@@ -65,7 +65,7 @@ class MemoryStore:
             plan = self._plans.of(limit)
         if len(key) > LONGEST_KEY:
             key = short(key)
-        slot = (limit.name, key)
+        slot = (plan.name, key)
         if plan.kind != "rate":
             return self._take(plan, slot, cost)
         now = int(self._clock() * 1e6)
@@ -98,7 +98,7 @@ class MemoryStore:
     def peek(self, limit: Limit, key: bytes, cost: int = 1) -> Admission | None:
         """The refusal that `take` would answer with now; None when it would admit. Takes nothing."""
         plan = self._plans.of(limit)
-        slot = (limit.name, short(key))
+        slot = (plan.name, short(key))
         if plan.kind == "concurrent":
             return self._busy(plan, slot)
         number = self._find(slot)
@@ -113,8 +113,8 @@ class MemoryStore:
 
     def charge(self, limit: Limit, key: bytes, cost: int) -> None:
         """Take what a request has really cost, room or not."""
-        plan = self._plans.of(limit)
-        slot, units = (limit.name, short(key)), plan.units(cost)
+        plan = self._plans.past(limit)
+        slot, units = (plan.name, short(key)), plan.units(cost)
         number = self._find(slot)
         if plan.kind == "quota":
             period = plan.period(self._wall())
@@ -126,7 +126,7 @@ class MemoryStore:
 
     def leave(self, limit: Limit, key: bytes) -> None:
         """Give back a place."""
-        slot = (limit.name, short(key))
+        slot = (self._plans.past(limit).name, short(key))
         held = self._places.get(slot, 0)
         if held > 1:
             self._places[slot] = held - 1

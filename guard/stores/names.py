@@ -14,6 +14,7 @@ from __future__ import annotations
 import binascii
 import time
 from base64 import urlsafe_b64encode
+from calendar import timegm
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
@@ -62,7 +63,7 @@ class Names:
         numbers = [current]
         if ends - now_s <= SKEW_S:
             numbers.insert(0, current + 1)
-        begun = current * DAY_S if unit == "day" else ends - 31 * DAY_S
+        begun = current * DAY_S if unit == "day" else timegm((current // 12, current % 12 + 1, 1, 0, 0, 0))
         grace_s = self._grace_s(plan)
         while now_s - begun < grace_s and len(numbers) < MOST_NAMES:
             numbers.append(numbers[-1] - 1)
@@ -70,7 +71,7 @@ class Names:
                 break
             begun -= DAY_S
         tag = self.tag_of(key)
-        name = limit.name.encode()
+        name = plan.name.encode()
         said = b"%d:%b%b" % (len(name), name, key)
         found = [self._name(tag, unit, number, said) for number in numbers]
         return Named(tuple(found), 1 + (numbers[0] > current), tag)

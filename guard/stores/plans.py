@@ -27,7 +27,7 @@ READY_ANSWERS = 1024
 KNOWN_LIMITS = 1024
 
 Slot = tuple[str, bytes]
-"""A limit's name, and the key that is counted."""
+"""What a limit counts under (`Plan.name`), and the key that is counted."""
 
 
 def gcra(tat: int, now: int, emission: int, tolerance: int, cost: int = 1) -> tuple[bool, int, int, int]:
@@ -83,13 +83,27 @@ class Plan:
 
     `emission` and `tolerance` in whole microseconds, `count` in counted units; `ready` are answers made beforehand,
     `ready[n]` with n remaining. `share` is the number of workers that divide the limit between them without talking:
-    each takes an interval of T * share, and burst // share (but at least one).
+    each takes an interval of T * share, and burst // share (but at least one). `name` is the limit's, and what it
+    counts where that is not plainly requests: a number of another kind under the same name means something else.
     """
 
-    __slots__ = ("burst", "count", "emission", "kind", "limit", "period_end", "period_number", "ready", "tolerance")
+    __slots__ = (
+        "burst",
+        "count",
+        "emission",
+        "kind",
+        "limit",
+        "name",
+        "period_end",
+        "period_number",
+        "ready",
+        "tolerance",
+    )
 
     def __init__(self, limit: Limit, *, share: int = 1, shared: bool = False) -> None:
         self.limit = limit
+        plain = limit.kind == "rate" and limit.unit == "requests"
+        self.name = limit.name if plain else f"{limit.name}\0{limit.kind} {limit.unit} {limit.period}"
         self.kind = limit.kind if not limit.afterwards or limit.kind == "quota" else "afterwards"
         self.burst = max(1, limit.burst // scale(limit) // share)
         self.count = max(1, limit.count // scale(limit) // share)
@@ -142,3 +156,10 @@ class Plans:
                 self.by_name.clear()
             plan = self.by_name[limit.name] = Plan(limit, share=self._share, shared=self._shared)
         return plan
+
+    def past(self, limit: Limit) -> Plan:
+        """The plan of a limit that a request was admitted under, which may be another one by now."""
+        plan = self.by_name.get(limit.name)
+        if plan is not None and (plan.limit is limit or plan.limit == limit):
+            return plan
+        return Plan(limit, share=self._share, shared=self._shared)

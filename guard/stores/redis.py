@@ -20,6 +20,7 @@ import random
 import time
 from asyncio import Future
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from guard.model import Admission, Limit
@@ -29,7 +30,7 @@ from guard.stores.link import Entry, Job, Link, Script, Times
 from guard.stores.memory import BUSY_S, MemoryStore
 from guard.stores.names import TAGS, Named, Names
 from guard.stores.plans import LONGEST_KEY, Plan, Plans, Slot, short
-from guard.stores.topology import Cluster, Dialler, Single, read_address
+from guard.stores.topology import Address, Cluster, Dialler, Single, read_address
 
 if TYPE_CHECKING:
     from guard.observe import Batch, Meters
@@ -90,10 +91,11 @@ class RedisStore:
         self._leases = Leases(max_keys)
         self._known = self._leases.take
         self._queued: dict[tuple[Slot, int], Entry] = {}
-        self._charges: dict[Slot, int] = {}
+        self._charges: dict[Slot, tuple[Plan, int]] = {}
         self._places: dict[Slot, int] = {}
         self._asked_places: dict[Slot, int] = {}
-        self._dirty: set[Slot] = set()
+        self._dirty: dict[Slot, Plan] = {}  # places of which the server has another number
+        self._holding: dict[Slot, Plan] = {}  # the plans of `_places`
         self._worker = b""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._syncing: asyncio.TimerHandle | None = None
@@ -104,13 +106,8 @@ class RedisStore:
         address = read_address(url)
         self._shown = address.shown
         dialler = Dialler(address, connect_timeout_s)
-        times = Times(timeout_s, connect_timeout_s, clock)
-        self._servers: Single | Cluster
-        if address.kind == "cluster":
-            self._servers = Cluster(self, address, dialler, times)
-        else:
-            dial = dialler.dial_primary if address.kind == "sentinel" else dialler.dial
-            self._servers = Single(Link(self, address.shown, dial, times))
+        self._reach = partial(_reach, self, address, dialler, Times(timeout_s, connect_timeout_s, clock))
+        self._servers = self._reach()
 
     def __repr__(self) -> str:
         return f"RedisStore({self._shown}, {'local' if self.breaker_open else 'shared'})"
@@ -140,8 +137,8 @@ class RedisStore:
             plan = self._plan(limit)
         if len(key) > LONGEST_KEY:
             key = short(key)
-        slot = (limit.name, key)
-        units = 1 if cost == 1 or limit.afterwards else plan.units(cost)
+        slot = (plan.name, key)
+        units = 1 if cost == 1 or plan.kind in ("concurrent", "afterwards") or limit.afterwards else plan.units(cost)
         now = int(self._clock() * 1e6)
         known = self._known(plan, slot, units, now)
         if known is not None:
@@ -152,36 +149,50 @@ class RedisStore:
 
     def peek(self, limit: Limit, key: bytes, cost: int = 1) -> Admission | None:
         """The refusal that `take` would answer with, where it is known."""
-        units = 1 if limit.afterwards else self._plan(limit).units(cost)
-        return self._leases.peek((limit.name, short(key)), units, int(self._clock() * 1e6))
+        plan = self._plan(limit)
+        units = 1 if limit.afterwards or plan.kind == "concurrent" else plan.units(cost)
+        return self._leases.peek((plan.name, short(key)), units, int(self._clock() * 1e6))
 
     def charge(self, limit: Limit, key: bytes, cost: int) -> None:
         """Note what a request has really cost; it is told to the server behind requests."""
-        plan = self._plan(limit)
-        slot = (limit.name, short(key))
+        plan = self._plans.past(limit)
+        slot = (plan.name, short(key))
         if self.breaker_open:
             self._fallback.charge(limit, slot[1], cost)
+        self._charge(plan, slot, plan.units(cost))
+        self._leases.doubt(slot)
+
+    def _charge(self, plan: Plan, slot: Slot, units: int) -> None:
         if slot in self._charges or len(self._charges) < MAX_CHARGES:
-            self._charges[slot] = self._charges.get(slot, 0) + plan.units(cost)
-            self._leases.doubt(slot)
+            _, before = self._charges.get(slot, (plan, 0))
+            self._charges[slot] = (plan, before + units)
             self._sync_soon()
 
     def leave(self, limit: Limit, key: bytes) -> None:
         """Give back a place."""
-        slot = (limit.name, short(key))
+        plan = self._plans.past(limit)
+        slot = (plan.name, short(key))
         held = self._places.get(slot, 0)
         if held > 1:
             self._places[slot] = held - 1
         else:
             self._places.pop(slot, None)
-        self._dirty.add(slot)
-        self._sync_soon()
+            self._holding.pop(slot, None)
+        self._leases.doubt(slot)
+        self._tell_places(plan, slot)
+
+    def _tell_places(self, plan: Plan, slot: Slot) -> None:
+        """In the next tick: the server's number of this worker's places is another one than ours."""
+        if not self._dirty and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon(self._sync_places)
+        self._dirty[slot] = plan
 
     def _ask(self, plan: Plan, slot: Slot, units: int, now: int) -> Admission | Future[Admission]:
         queued = self._queued.get((slot, units))
         if queued is None or queued.plan is not plan:
             named = self._names.of(plan, slot[1])
-            link = self._servers.link_of(named.tag) if self._loop is not None else None
+            open_ = self._loop is not None and not self._loop.is_closed()
+            link = self._servers.link_of(named.tag) if open_ else None
             if link is None or not link.may_wait():
                 return self._here(plan.limit, slot[1], units)
             queued = self._entry(plan, slot, named, now / 1e6, units)
@@ -207,7 +218,7 @@ class RedisStore:
         op = b"x" if plan.kind == "quota" and plan.limit.afterwards else _OPS[plan.kind]
         entry = Entry(op, plan, slot, named, at, units)
         if plan.limit.afterwards:
-            entry.charge = self._charges.pop(slot, 0)
+            entry.charge = self._charges.pop(slot, (plan, 0))[1]
         return entry
 
     def _here(self, limit: Limit, key: bytes, units: int) -> Admission:
@@ -216,13 +227,14 @@ class RedisStore:
         if limit.kind != "concurrent":
             cost = units if limit.unit == "requests" else 1
             return self._fallback.take(limit, key, cost)
-        slot = (limit.name, key)
+        plan = self._plans.past(limit)
+        slot = (plan.name, key)
         held, most = self._places.get(slot, 0), max(1, limit.count // self._workers)
         if held >= most:
             return Admission(False, 0, BUSY_S, False)
         self._places[slot] = held + 1
-        self._dirty.add(slot)
-        self._sync_soon()
+        self._holding[slot] = plan
+        self._tell_places(plan, slot)
         return Admission(True, most - held - 1, 0.0, False)
 
     def _plan(self, limit: Limit) -> Plan:
@@ -240,8 +252,7 @@ class RedisStore:
         if plan is None:
             return (b"0", _WORKERS_MS, b"0", b"0", self._worker)
         waiting = len(entry.waiting)
-        if waiting:
-            self._queued.pop((entry.slot, entry.cost), None)
+        self._unqueue(entry)
         if entry.op == b"r":
             cost = b"%d" % entry.cost
             return (b"%d" % plan.emission, b"%d" % plan.tolerance, b"%d" % waiting, b"%d" % entry.beside, cost)
@@ -251,11 +262,11 @@ class RedisStore:
             # Places that were asked for and not answered yet may be ours: a little too many rather than too few.
             self._unask(entry)
             asked = self._asked_places.get(entry.slot, 0)
-            held = b"%d" % (self._places.get(entry.slot, 0) + asked)
+            held = self._places.get(entry.slot, 0) + asked
             if waiting:
                 self._asked_places[entry.slot] = asked + waiting
-            entry.held = waiting
-            return (b"%d" % plan.count, _LAPSE_MS, b"%d" % waiting, held, self._worker)
+            entry.held, entry.said = waiting, held
+            return (b"%d" % plan.count, _LAPSE_MS, b"%d" % waiting, b"%d" % held, self._worker)
         counted = entry.charge if entry.op == b"x" else waiting
         return (b"%d" % plan.count, plan.limit.period.encode(), b"%d" % counted, b"0", b"%d" % entry.cost)
 
@@ -267,8 +278,10 @@ class RedisStore:
             return
         admitted, _, extra, wait, left = said
         at = int(now * 1e6)
-        if self._by_name.get(entry.slot[0]) is plan:
+        if self._by_name.get(plan.limit.name) is plan and (entry.waiting or entry.op != b"c"):
             self._leases.learn(plan, entry.slot, entry.cost, said, int(sent * 1e6), at)
+            if entry.slot in self._charges:  # of which the server did not know yet
+                self._leases.doubt(entry.slot)
         if entry.op == b"c":
             self._told_places(entry, admitted, left)
             return
@@ -284,18 +297,20 @@ class RedisStore:
 
     def _told_places(self, entry: Entry, admitted: int, left: int) -> None:
         assert entry.plan is not None
+        slot = entry.slot
         self._unask(entry)
         waiting, entry.waiting = entry.waiting, []
         for number, future in enumerate(waiting):
-            if future.done():
-                self._dirty.add(entry.slot)  # who asked has gone, or counted without the server
-            elif number < admitted:
-                self._places[entry.slot] = self._places.get(entry.slot, 0) + 1
+            if future.done():  # who asked has gone, or counted without the server
+                continue
+            if number < admitted:
+                self._places[slot] = self._places.get(slot, 0) + 1
+                self._holding[slot] = entry.plan
                 future.set_result(entry.plan.answer(left + admitted - 1 - number))
             else:
                 future.set_result(Admission(False, 0, BUSY_S, True))
-        if entry.slot in self._dirty:
-            self._sync_soon()
+        if entry.said + admitted != self._places.get(slot, 0) and slot not in self._asked_places:
+            self._tell_places(entry.plan, slot)
 
     def _unask(self, entry: Entry) -> None:
         """Places asked for with this entry are asked for no more."""
@@ -314,14 +329,22 @@ class RedisStore:
 
     def untold(self, entry: Entry) -> None:
         """Nobody knows whether this was counted: charges are told again, places are told as they are."""
-        if self._queued.get((entry.slot, entry.cost)) is entry:
-            del self._queued[entry.slot, entry.cost]
+        self._unqueue(entry)
+        self._leases.lose(entry.slot)
+        if entry.plan is None:
+            return
         if entry.op == b"c":
             self._unask(entry)
-            self._dirty.add(entry.slot)
-        elif entry.charge and len(self._charges) < MAX_CHARGES:
-            self._charges[entry.slot] = self._charges.get(entry.slot, 0) + entry.charge
-            entry.charge = 0
+            self._dirty[entry.slot] = entry.plan
+            self._sync_soon()
+        elif entry.charge:
+            charge, entry.charge = entry.charge, 0
+            self._charge(entry.plan, entry.slot, charge)
+
+    def _unqueue(self, entry: Entry) -> None:
+        """From now on nobody joins this entry."""
+        if self._queued.get((entry.slot, entry.cost)) is entry:
+            del self._queued[entry.slot, entry.cost]
 
     def redirect(self, link: Link, entry: Entry, error: Exception) -> None:
         """It is counted elsewhere."""
@@ -331,10 +354,16 @@ class RedisStore:
         """A server is away."""
         self._servers.fell(link)
 
+    def rose(self, link: Link) -> None:
+        """A server is there, and may know nothing any more: it is told what is held here."""
+        for slot, plan in self._holding.items():
+            self._tell_places(plan, slot)
+        self._sync_soon()
+
     # -- behind requests
 
     def _sync_soon(self) -> None:
-        if self._syncing is None and self._loop is not None:
+        if self._syncing is None and self._loop is not None and not self._loop.is_closed():
             wait_s = self._sync_s / 5 if self._hurried else self._sync_s
             self._syncing = self._loop.call_later(wait_s * random.uniform(0.8, 1.2), self._sync)  # noqa: S311
 
@@ -342,23 +371,27 @@ class RedisStore:
         """Tell what was charged, left and metered since the last time."""
         self._syncing = None
         now = self._clock()
-        unsent: set[Slot] = set()
-        for slot in [*self._charges, *self._dirty]:
-            plan = self._by_name.get(slot[0])
-            if plan is None:
-                self._charges.pop(slot, None)
-                continue
+        for slot, (plan, _) in list(self._charges.items()):
             named = self._names.of(plan, slot[1])
             link = self._servers.link_of(named.tag)
             if link is not None and not link.down:
                 link.send(self._entry(plan, slot, named, now))
-            elif slot in self._dirty:
-                unsent.add(slot)
-        self._dirty = unsent
+        self._sync_places()
         if self.meters is not None and not self._metering:
             self._sync_meters(self.meters, now)
-        if self.meters is not None or self._charges or self._dirty:
+        if self.meters is not None or self._charges:
             self._sync_soon()
+
+    def _sync_places(self) -> None:
+        """Tell how many places are held here, where the server has another number. What cannot be told now is told when
+        the server is there again."""
+        now = self._clock()
+        dirty, self._dirty = self._dirty, {}
+        for slot, plan in dirty.items():
+            named = self._names.of(plan, slot[1])
+            link = self._servers.link_of(named.tag)
+            if link is not None and not link.down:
+                link.send(self._entry(plan, slot, named, now))
 
     def _sync_meters(self, meters: Meters, now: float) -> None:
         """One call for what was metered; the next only when it was answered. A server that is slow is asked seldom."""
@@ -401,17 +434,20 @@ class RedisStore:
         if link is not None and not link.down:
             named = Named((TAGS[0] + b"workers",), 1, 0)
             link.send(Entry(b"w", None, ("", b""), named, self._clock()))
-        if self._places:
-            self._dirty |= set(self._places)
-            self._sync_soon()
+        for slot, plan in self._holding.items():
+            self._tell_places(plan, slot)
 
     # -- opening and closing
 
     async def open(self) -> None:
         """Connect, or start trying. Returns after the first attempt, whatever came of it."""
-        if self._loop is not None:
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
             return
-        self._loop = asyncio.get_running_loop()
+        if self._loop is not None:  # the loop that it was opened in has gone without a word
+            self._forget()
+            self._servers = self._reach()
+        self._loop = loop
         self._worker = os.urandom(6).hex().encode()
         await self._servers.open()
         self._beat()
@@ -423,15 +459,27 @@ class RedisStore:
             for timer in (self._syncing, self._beating):
                 if timer is not None:
                     timer.cancel()
-            self._dirty |= set(self._places)
-            self._places = {}
+            self._dirty |= self._holding
+            self._places, self._holding = {}, {}
             self._sync()
             if self._syncing is not None:
                 self._syncing.cancel()
             for link in self._servers.links:
                 await link.flush()
         await self._servers.close()
+        self._forget()
+        await self._fallback.close()
+
+    def _forget(self) -> None:
         self._loop = self._syncing = self._beating = None
         self._leases.clear()
-        self._queued.clear()
-        await self._fallback.close()
+        for table in (self._queued, self._dirty, self._holding, self._places, self._asked_places):
+            table.clear()
+
+
+def _reach(store: RedisStore, address: Address, dialler: Dialler, times: Times) -> Single | Cluster:
+    """What connects to the servers that an address names."""
+    if address.kind == "cluster":
+        return Cluster(store, address, dialler, times)
+    dial = dialler.dial_primary if address.kind == "sentinel" else dialler.dial
+    return Single(Link(store, address.shown, dial, times))

@@ -25,6 +25,9 @@ from guard.stores.names import SLOTS
 KINDS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 MOST_NODES = 256
+MOST_ASKED = 4
+"""So many known nodes, and so many of those named at the start, are asked for the others."""
+
 MOST_TRIES = 5
 
 _log = logging.getLogger("guard.store")
@@ -180,7 +183,7 @@ class Cluster:
         self._nodes: dict[tuple[str, int], Link] = {}
         self._by_tag: list[Link | None] = [None] * len(SLOTS)
         self._keeper: asyncio.Task[None] | None = None
-        self._wanted = asyncio.Event()
+        self._wanted: asyncio.Event | None = None
         self._opened: asyncio.Future[None] | None = None
 
     @property
@@ -193,6 +196,7 @@ class Cluster:
     async def open(self) -> None:
         if self._keeper is None:
             loop = asyncio.get_running_loop()
+            self._wanted = asyncio.Event()
             self._opened = loop.create_future()
             self._keeper = loop.create_task(self._keep(), name="guard-store-cluster")
             await self._opened
@@ -208,7 +212,11 @@ class Cluster:
         self._by_tag = [None] * len(SLOTS)
 
     def fell(self, link: Link) -> None:
-        self._wanted.set()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        if self._wanted is not None:
+            self._wanted.set()
 
     def redirect(self, link: Link, entry: Entry, error: Exception) -> None:
         """Ask where the server says; what is being moved is asked for in a call of its own."""
@@ -222,7 +230,7 @@ class Cluster:
         entry.asking = False
         if isinstance(error, (MovedError, AskError)):
             if isinstance(error, MovedError):
-                self._wanted.set()
+                self._look_again()
             else:
                 entry.asking = True
             other = self._node(error.host or self._address.places[0][0], int(error.port))
@@ -238,7 +246,7 @@ class Cluster:
 
     async def _keep(self) -> None:
         """Find the nodes, then whenever something says that they are others."""
-        assert self._opened is not None
+        assert self._opened is not None and self._wanted is not None
         try:
             while True:
                 self._wanted.clear()
@@ -258,8 +266,8 @@ class Cluster:
 
     async def _find(self) -> list[tuple[int, int, str, int]] | None:
         """Ranges of slots and who has them, from the first node that answers; None when none does."""
-        known = [*self._nodes, *self._address.places]
-        for host, port in list(dict.fromkeys(known))[:8]:
+        known = [*list(self._nodes)[:MOST_ASKED], *self._address.places[:MOST_ASKED]]
+        for host, port in dict.fromkeys(known):
             connection: AbstractConnection | None = None
             try:
                 async with asyncio.timeout(self._times.connect_timeout_s + self._times.timeout_s):
@@ -267,7 +275,7 @@ class Cluster:
                     await connection.connect()  # type: ignore[no-untyped-call]
                     await connection.send_command("CLUSTER", "SLOTS")
                     return _read_slots(await connection.read_response(), host)
-            except (RedisError, OSError, TimeoutError, StoreError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever the library makes of a host, the next is asked
                 _log.debug("store %s: a node does not tell the others: %s", self._address.shown, type(error).__name__)
             finally:
                 if connection is not None:
