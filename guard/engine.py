@@ -64,6 +64,7 @@ from guard.model import (
     Decision,
     Headers,
     Identity,
+    Limit,
     Mode,
     Record,
     Reply,
@@ -74,7 +75,7 @@ from guard.model import (
 from guard.networks import NOTHING_KNOWN, Knowledge
 from guard.policy import Policy, Rule, Step, Verdict, decide, trace
 from guard.policy import strictest as strictest_verdict
-from guard.protocols import NOTHING_LISTED, Listed, Recorder, RightsSource, Store, Witness
+from guard.protocols import NOTHING_LISTED, Lease, Listed, Recorder, RightsSource, Store, Witness
 from guard.readback import read_back
 from guard.readings import Readings, read_path, read_target
 from guard.registers import open_register
@@ -166,6 +167,9 @@ class Listener(Protocol):
 HeldKey = tuple[bytes, bytes, "str | None"]
 """Target, query (where it matters) and the server's own spelling of the path."""
 
+Hop = tuple["str | None", "bytes | None"]
+"""A peer, and the line of the header that hops write: what an edge can know a client by, before all else."""
+
 Standing = tuple[Client, tuple[str, ...], tuple[str, ...]]
 """A client, the policy's networks that hold it, and the agents whose published networks do."""
 
@@ -227,7 +231,8 @@ class Guard:
         self._stating = policy.stating(clock())  # the policy with the preferences of this moment
         self._state(self._stating)
         self.passed = 0  # requests that an edge let through without asking again
-        self.keys: Memo[tuple[str | None, bytes | None], bytes] = Memo(16_384)  # what an edge knows clients by
+        self.keys: Memo[Hop, bytes] = Memo(16_384)  # what an edge knows clients by
+        self._leases: dict[str, Memo[Hop, Lease]] = {}
         self.admitted = 0  # and those for which it asked nothing but the limit
         self.tally: dict[tuple[str, Mode], int] = {}
         self._published = read_published(policy.site.published_networks)
@@ -942,6 +947,10 @@ class Guard:
         if len(limits) == 1 and (limit := limits[0]).key == ("client",):
             return self.store.take(limit, client.key, limit.cost * decision.cost)
         return admit(self.store, asks_of(request, client, decision, self.policy.site.name))
+
+    def leases(self, limit: Limit) -> Memo[Hop, Lease]:
+        """What edges know to be held of a limit, by client: one bounded table for each limit."""
+        return self._leases.setdefault(limit.name, Memo(16_384))
 
     def leave(self, request: Request, client: Client, decision: Decision, body_bytes: int) -> None:
         """The answer to an admitted request whose decision `settles` is over. Call it once."""

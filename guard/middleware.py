@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from guard.classify import warm
 from guard.directives import content_signal, content_usage
-from guard.engine import MEMO_BYTES, Guard, may_keep
+from guard.engine import MEMO_BYTES, Guard, Hop, may_keep
 from guard.errors import PolicyError, Problem
 from guard.hosts import is_host
 from guard.identify import outer_scheme
@@ -55,7 +55,8 @@ Stated = tuple[frozenset[bytes], list[tuple[bytes, bytes]]]
 class _Limited:
     """What stands between a request of a known kind and the application: one limit, counted by client."""
 
-    __slots__ = ("cost", "decision", "guard", "header", "keys", "limit")  # `keys` are the guard's, one table for all
+    # `keys` and `leases` are the guard's: one table for all requests.
+    __slots__ = ("cost", "decision", "guard", "header", "keys", "leases", "limit")
 
     def __init__(self, guard: Guard, decision: Decision) -> None:
         self.guard = guard
@@ -65,6 +66,17 @@ class _Limited:
         trusted = guard.trusted
         self.header = trusted.header if trusted.networks or trusted.trust_unix else b""
         self.keys = guard.keys
+        self.leases = guard.leases(self.limit)
+
+    def ask(self, who: Hop) -> Admission | Future[Admission]:
+        """Ask the store for one; what it holds for this client from then on is remembered."""
+        key = self.keys.young.get(who) or self.find_key(*who)
+        store = self.guard.store
+        answer = store.take(self.limit, key, self.cost)
+        lease = store.lease(self.limit, key) if self.cost == 1 else None
+        if lease is not None and (who[1] is None or len(who[1]) <= MAX_HOP_BYTES):
+            self.leases.keep(who, lease)
+        return answer
 
     def find_key(self, peer: str | None, hop: bytes | None) -> bytes:
         """What the limit counts a client by: for who is not in `keys`."""
@@ -197,16 +209,16 @@ class GuardMiddleware:
                     if limited is None:
                         self._terms.guard.passed += 1
                     else:
-                        guard = limited.guard
                         peer = scope.get("client")
                         who = (peer[0] if peer else None, fields.get(limited.header))
-                        client = limited.keys.young.get(who) or limited.find_key(*who)
-                        asked = guard.store.take(limited.limit, client, limited.cost)
-                        admission = asked if isinstance(asked, Admission) else await asked
-                        if not (admission.allowed and (admission.shared or not guard.store.shared)):
-                            await self._look_closer(scope, receive, send, limited, admission)
-                            return
-                        guard.admitted += 1
+                        lease = limited.leases.young.get(who)
+                        if lease is None or not lease.spend():
+                            asked = limited.ask(who)
+                            admission = asked if isinstance(asked, Admission) else await asked
+                            if not (admission.allowed and (admission.shared or not limited.guard.store.shared)):
+                                await self._look_closer(scope, receive, send, limited, admission)
+                                return
+                        limited.guard.admitted += 1
                     scope[_DONE] = True
 
                     # As `_stating`, without a call of its own: this is the road of nearly every request.

@@ -26,6 +26,14 @@ LAPSE_S = 30.0
 """So long the places of a worker that died are kept."""
 
 
+class Lease(Protocol):
+    """Some requests that a store has counted already, for this worker."""
+
+    def spend(self) -> bool:
+        """Use one; False when none is left, and `Store.take` has to be asked."""
+        ...
+
+
 @runtime_checkable
 class Store(Protocol):
     """Counts requests against limits.
@@ -56,6 +64,11 @@ class Store(Protocol):
 
     def peek(self, limit: Limit, key: bytes, cost: int = 1) -> Admission | None:
         """The refusal that `take` would answer with, where that is known without asking; else None. Takes nothing."""
+        ...
+
+    def lease(self, limit: Limit, key: bytes) -> Lease | None:
+        """What this worker holds of a rate for `key`, to be used without asking; None where nothing ever is. It may be
+        kept as long as one likes: what has lapsed is never spent."""
         ...
 
     def charge(self, limit: Limit, key: bytes, cost: int) -> None:

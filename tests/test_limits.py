@@ -350,3 +350,23 @@ async def test_what_clients_are_known_by_is_one_bounded_table() -> None:
     limited = [passing[2] for passing in app._terms.passing.young.values() if passing[2] is not None]
     assert limited
     assert {id(one.keys) for one in limited} == {id(app.guard.keys)}
+
+
+@pytest.mark.anyio
+async def test_what_a_worker_holds_is_spent_without_asking_and_never_more(valkey: Server) -> None:
+    """The road of nearly every limited request: the burst is exact, whoever of the two it is counted by."""
+    store = RedisStore(valkey.url, timeout_s=1.0)
+    await store.open()
+    try:
+        text = POLICY.replace("{name: pages, rate: 6/min, burst: 6}", "{name: pages, rate: 6/hour, burst: 400}")
+        guard = Guard(read_policy(text), store=store)
+        app = GuardMiddleware(Site(), guard)
+        statuses = [(await ask(app, "/page", x_forwarded_for=f"2001:db8::{n % 3}"))[0] for n in range(450)]
+        assert statuses == [200] * 400 + [429] * 50  # three addresses of one network
+        assert guard.admitted > 300
+        assert store.calls < 250
+        assert store.scripts < 60
+        (lease,) = {id(one): one for one in guard.leases(guard.policy.limits[0]).young.values()}.values()
+        assert not lease.spend()
+    finally:
+        await store.close()

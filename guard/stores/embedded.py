@@ -28,7 +28,7 @@ from pathlib import Path
 
 from guard.errors import StoreError
 from guard.model import Admission, Limit
-from guard.protocols import Store
+from guard.protocols import Lease, Store
 from guard.stores.memory import MemoryStore
 
 WATCH_S = 0.5
@@ -243,6 +243,9 @@ class EmbeddedStore:
 
     def peek(self, limit: Limit, key: bytes, cost: int = 1) -> Admission | None:
         return self._store.peek(limit, key, cost)
+
+    def lease(self, limit: Limit, key: bytes) -> Lease | None:
+        return self._store.lease(limit, key)
 
     def charge(self, limit: Limit, key: bytes, cost: int) -> None:
         self._store.charge(limit, key, cost)

@@ -12,7 +12,8 @@ before the question was sent, which is never later than when the server answered
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from guard.model import Admission
 from guard.stores.plans import Plan, Slot
@@ -40,20 +41,36 @@ class Known:
     are not answered yet: only one of them may bring a lease.
     """
 
-    __slots__ = ("asked", "end", "next", "price", "ready", "under_way", "until", "uses")
+    __slots__ = ("asked", "clock", "emission", "end", "next", "price", "ready", "under_way", "until", "uses")
 
-    def __init__(self, now: int) -> None:
+    def __init__(self, now: int, emission: int, clock: Callable[[], float]) -> None:
+        self.emission = emission
+        self.clock = clock
         self.next = self.end = self.until = self.ready = -1
         self.uses = self.price = self.under_way = 0
         self.asked = now
+
+    def spend(self) -> bool:
+        """Use one slot, if one is ours now. The road of nearly every limited request: few lines, and nothing else is
+        looked at. Only for what counts requests by rate."""
+        now = int(self.clock() * 1e6)
+        tau = self.next
+        if tau < now:
+            tau = now
+        if tau > self.end:
+            return False
+        self.next = tau + self.emission
+        self.uses += 1
+        return True
 
 
 class Leases:
     """What is known of many counters: never more than `max_keys`, in two generations as in `MemoryStore`. What is
     forgotten was held in vain, or is asked for again. `evictions` counts what was dropped."""
 
-    def __init__(self, max_keys: int = 100_000) -> None:
+    def __init__(self, max_keys: int = 100_000, clock: Callable[[], float] = time.monotonic) -> None:
         self.evictions = 0
+        self._clock = clock
         self._half = max(1, max_keys // 2)
         self._young: dict[Slot, Known] = {}
         self._old: dict[Slot, Known] = {}
@@ -108,7 +125,7 @@ class Leases:
         they ran out before their time. Called once for each question."""
         known = self._young.get(slot) or self._old.get(slot)
         if known is None:
-            known = Known(now)
+            known = Known(now, plan.emission, self._clock)
             self._keep(slot, known)
         elapsed = now - known.asked
         if plan.limit.precision == "exact" or plan.kind != "rate":
@@ -130,7 +147,7 @@ class Leases:
         _, offset, extra, wait, left = said
         known = self._young.get(slot) or self._old.get(slot)
         if known is None:
-            known = Known(sent)
+            known = Known(sent, plan.emission, self._clock)
             self._keep(slot, known)
         known.under_way = max(0, known.under_way - 1)
         if wait > 0:
@@ -147,6 +164,10 @@ class Leases:
         elif extra > 0:
             known.next = sent + offset
             known.end = known.next + (extra - 1) * plan.emission
+
+    def find(self, slot: Slot) -> Known | None:
+        """What is known of one counter."""
+        return self._young.get(slot) or self._old.get(slot)
 
     def lose(self, slot: Slot) -> None:
         """A question will not be answered."""

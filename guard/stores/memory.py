@@ -111,6 +111,9 @@ class MemoryStore:
             wait = gcra(number, now, plan.emission, plan.tolerance, plan.units(cost))[2]
         return Admission(False, 0, (wait + 1) / 1e6, False) if wait > 0 else None
 
+    def lease(self, limit: Limit, key: bytes) -> None:
+        """Nothing is held of what is counted here."""
+
     def charge(self, limit: Limit, key: bytes, cost: int) -> None:
         """Take what a request has really cost, room or not."""
         plan = self._plans.past(limit)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from guard.model import Admission, Limit
 from guard.protocols import LAPSE_S
-from guard.stores.leases import Leases
+from guard.stores.leases import Known, Leases
 from guard.stores.link import Entry, Job, Link, Script, Times
 from guard.stores.memory import BUSY_S, MemoryStore
 from guard.stores.names import TAGS, Named, Names
@@ -58,9 +58,9 @@ class RedisStore:
     counted, the same for all workers that share limits (see `Names`). `timeout_s` is the deadline of a take,
     `connect_timeout_s` what connecting may take besides. `meters` are synced behind requests.
 
-    Counters: `calls` takes, `scripts` script calls, `local` answers from this worker alone, `denied_locally` refusals
-    from memory, `errors` failures of servers, `breaker_open` when no server can be asked. `fleet` is how many workers
-    count together.
+    Counters: `calls` takes (not what an edge spends of a lease by itself, see `lease`), `scripts` script calls, `local`
+    answers from this worker alone, `denied_locally` refusals from memory, `errors` failures of servers, `breaker_open`
+    when no server can be asked. `fleet` is how many workers count together.
     """
 
     shared = True
@@ -88,7 +88,7 @@ class RedisStore:
         self._plans = Plans(shared=True)
         self._by_name = self._plans.by_name
         self._renewed = 0
-        self._leases = Leases(max_keys)
+        self._leases = Leases(max_keys, clock)
         self._known = self._leases.take
         self._queued: dict[tuple[Slot, int], Entry] = {}
         self._charges: dict[Slot, tuple[Plan, int]] = {}
@@ -152,6 +152,13 @@ class RedisStore:
         plan = self._plan(limit)
         units = 1 if limit.afterwards or plan.kind == "concurrent" else plan.units(cost)
         return self._leases.peek((plan.name, short(key)), units, int(self._clock() * 1e6))
+
+    def lease(self, limit: Limit, key: bytes) -> Known | None:
+        """What is held here of a leased rate for `key`."""
+        plan = self._plan(limit)
+        if plan.kind != "rate" or limit.precision == "exact":
+            return None
+        return self._leases.find((plan.name, short(key)))
 
     def charge(self, limit: Limit, key: bytes, cost: int) -> None:
         """Note what a request has really cost; it is told to the server behind requests."""
