@@ -97,6 +97,6 @@ def test_the_published_examples_are_read_as_they_should() -> None:
             with pytest.raises(ValueError, match=r".+"):
                 strict(field, case["value"])
     refusal = next(case for case in cases["responses"] if case["name"] == "429")
-    ours = dict(rate_headers(Limit("ai", 10, 60.0, 10), Admission(False, 0, 30.0, True)))
+    ours = dict(rate_headers((Limit("ai", 10, 60.0, 10),), Admission(False, 0, 30.0, True)))
     for name in ("Retry-After", "RateLimit", "RateLimit-Policy"):
         assert ours[name.lower().encode()].decode() == refusal["headers"][name]

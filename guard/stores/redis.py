@@ -96,6 +96,7 @@ class RedisStore:
         self._asked_places: dict[Slot, int] = {}
         self._dirty: dict[Slot, Plan] = {}  # places of which the server has another number
         self._holding: dict[Slot, Plan] = {}  # the plans of `_places`
+        self._telling = False
         self._worker = b""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._syncing: asyncio.TimerHandle | None = None
@@ -190,9 +191,11 @@ class RedisStore:
 
     def _tell_places(self, plan: Plan, slot: Slot) -> None:
         """In the next tick: the server's number of this worker's places is another one than ours."""
-        if not self._dirty and self._loop is not None and not self._loop.is_closed():
+        if len(self._dirty) < MAX_CHARGES:
+            self._dirty[slot] = plan
+        if not self._telling and self._loop is not None and not self._loop.is_closed():
+            self._telling = True
             self._loop.call_soon(self._sync_places)
-        self._dirty[slot] = plan
 
     def _ask(self, plan: Plan, slot: Slot, units: int, now: int) -> Admission | Future[Admission]:
         queued = self._queued.get((slot, units))
@@ -342,8 +345,7 @@ class RedisStore:
             return
         if entry.op == b"c":
             self._unask(entry)
-            self._dirty[entry.slot] = entry.plan
-            self._sync_soon()
+            self._tell_places(entry.plan, entry.slot)
         elif entry.charge:
             charge, entry.charge = entry.charge, 0
             self._charge(entry.plan, entry.slot, charge)
@@ -363,7 +365,7 @@ class RedisStore:
 
     def rose(self, link: Link) -> None:
         """A server is there, and may know nothing any more: it is told what is held here."""
-        for slot, plan in self._holding.items():
+        for slot, plan in [*self._dirty.items(), *self._holding.items()]:
             self._tell_places(plan, slot)
         self._sync_soon()
 
@@ -393,12 +395,15 @@ class RedisStore:
         """Tell how many places are held here, where the server has another number. What cannot be told now is told when
         the server is there again."""
         now = self._clock()
+        self._telling = False
         dirty, self._dirty = self._dirty, {}
         for slot, plan in dirty.items():
             named = self._names.of(plan, slot[1])
             link = self._servers.link_of(named.tag)
             if link is not None and not link.down:
                 link.send(self._entry(plan, slot, named, now))
+            else:
+                self._dirty[slot] = plan
 
     def _sync_meters(self, meters: Meters, now: float) -> None:
         """One call for what was metered; the next only when it was answered. A server that is slow is asked seldom."""
@@ -479,6 +484,7 @@ class RedisStore:
 
     def _forget(self) -> None:
         self._loop = self._syncing = self._beating = None
+        self._telling = False
         self._leases.clear()
         for table in (self._queued, self._dirty, self._holding, self._places, self._asked_places):
             table.clear()
