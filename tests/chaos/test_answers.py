@@ -199,7 +199,10 @@ async def test_places_that_were_asked_for_and_not_answered_are_given_back(server
     """The server gave them away, nobody heard of it; whoever came in was counted here, and has left."""
     few = Limit("few at once", 6, 1.0, 6, kind="concurrent")
     async with proxy(server.port) as network:
-        store, other = RedisStore(network.url, workers=2), RedisStore(server.url, workers=2)
+        store, other = (
+            RedisStore(network.url, workers=2, timeout_s=CALM_S),
+            RedisStore(server.url, workers=2, timeout_s=CALM_S),
+        )
         async with opened(store, other):
             held = [await ask(store, few) for _ in range(2)]
             assert all(one.allowed and one.shared for one in held)
