@@ -173,7 +173,7 @@ class Times(NamedTuple):
 class Owner(Protocol):
     """What a link needs of the store that it belongs to."""
 
-    calls_sent: int
+    scripts: int
     fleet: int
 
     def words(self, entry: Entry) -> tuple[bytes, ...]:
@@ -423,7 +423,7 @@ class Link:
             now = self._clock()
             for entries in self._gather():
                 self._calls.append(Call(entries, None, now))
-                self._owner.calls_sent += 1
+                self._owner.scripts += 1
                 if entries[0].asking:
                     self._calls.insert(len(self._calls) - 1, None)
                     pieces.append(_ASKING)
@@ -431,7 +431,7 @@ class Link:
             if self._jobs:
                 job = self._jobs.popleft()
                 self._calls.append(Call([], job, now))
-                self._owner.calls_sent += 1
+                self._owner.scripts += 1
                 pieces.append(command(b"EVALSHA", job.script.sha, b"%d" % len(job.names), *job.names, *job.words))
             self._guard()
             await _send(connection, b"".join(pieces))

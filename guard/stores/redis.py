@@ -78,7 +78,7 @@ class RedisStore:
         max_keys: int = 100_000,
         meters: Meters | None = None,
     ) -> None:
-        self.calls = self.local = self.denied_locally = self.calls_sent = 0
+        self.calls = self.local = self.denied_locally = self.scripts = 0
         self.fleet = self._workers = max(1, workers)
         self.meters = meters
         self._script = Script("meters.lua") if meters is not None else None
@@ -112,11 +112,6 @@ class RedisStore:
 
     def __repr__(self) -> str:
         return f"RedisStore({self._shown}, {'local' if self.breaker_open else 'shared'})"
-
-    @property
-    def scripts(self) -> int:
-        """Script calls sent so far."""
-        return self.calls_sent
 
     @property
     def errors(self) -> int:
