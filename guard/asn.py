@@ -116,6 +116,12 @@ def read_asn_table(path: str | Path) -> AsnTable:
     return AsnTable(ipv4, ipv6, digest.hexdigest()[:12])
 
 
+def make_asn_table(rows: Iterable[str]) -> AsnTable:
+    """The table that these lines make. Raises ValueError with the first that is none."""
+    read = [row for row in map(_read_row, rows) if row is not None]
+    return AsnTable([row[1:] for row in read if row[0] == 32], [row[1:] for row in read if row[0] != 32])
+
+
 def _lines(path: Path) -> Iterator[bytes]:
     """The lines of a regular file of bounded size, without ever waiting for it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -17,6 +17,7 @@ from guard import language
 from guard.classify import BROWSER_AGENT, Catalogue
 from guard.conditions import FACTS, Condition, Group, Test
 from guard.directives import OPEN_PATHS
+from guard.detecting import DetectionReader
 from guard.documents import Mapping, Node, Scalar, Sequence
 from guard.errors import Problem
 from guard.identify import read_address
@@ -35,7 +36,6 @@ from guard.model import (
     Site,
 )
 from guard.nodes import guess
-from guard.pacing import LimitReader
 from guard.patterns import glob_matches
 from guard.policy import RIGHTS_REASON, Change, Example, Ladder, Policy, RightsTerms, RoutePatterns, Rule, Rung
 from guard.rights import HOLDINGS
@@ -68,7 +68,7 @@ _NEVER_PASSED = ("challenge", "captcha", "redirect", "html")
 _RULE_WORDS = language.RULE.names.keys()
 
 
-class PolicyReader(LimitReader):
+class PolicyReader(DetectionReader):
     """Turns the blocks of a policy into values; each method reads one."""
 
     def __init__(self, file: str, catalogue: Catalogue) -> None:
@@ -145,6 +145,7 @@ class PolicyReader(LimitReader):
             rows=rows,
             ladder=ladder,
             on_store_failure=self.on_store_failure(document),
+            detecting=self.detection(document, by_name),
             examples=self.each(document, "examples", lambda item: self.example(item, nameable, examples_seen)),
             file=self.file,
             limiting=limiting,

@@ -6,6 +6,7 @@
     hold      -> Held         whose work it is, and what they allow; memoised by target
     verify    -> Checked     whether the claim is true, by what the witness knows already
     decide    -> Decision    what the policy says         memoised by everything it can depend on
+    watch     -> Decision    what it looks like and has been doing: counted, and perhaps held against it
     admit     -> Admission   whether a limit has room     the store, only for `throttle`
     refuse    -> Reply       the answer instead of the site's
     settle                   what happened, for whoever records
@@ -15,6 +16,7 @@ No clock, network or chance here but those handed in; the edges (`middleware.py`
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -53,6 +55,7 @@ from guard.language import METHODS
 from guard.ledger.versions import scope_of
 from guard.limits import admit, asks_of, leave
 from guard.load import shipped_catalogue
+from guard.lookout import Lookout
 from guard.memo import Memo
 from guard.model import (
     ROUTE_CLASSES,
@@ -106,6 +109,7 @@ from guard.verify import (
     suffixes_of,
     verify,
 )
+from guard.watching import UNTOLD, Told, Watched, Watching
 from guard.works import Found, is_straight
 
 if TYPE_CHECKING:
@@ -192,7 +196,8 @@ class Guard:
     them anew when a rule begins or ends. `feeds` are the sources of rights that other guards of this process have
     open, by how long an answer counts and location; `rights` is one to use whatever the policy names. `foreign` is
     the platform's own robots.txt. `witness` knows who is asking (see `protocols.py`); without one, only the
-    policy's own networks speak.
+    policy's own networks speak. `lookout` remembers what clients have been doing, where the policy looks for scraping;
+    `secret` is what passes of challenges are made with, the same for all workers (b"" = one of this process's own).
     """
 
     def __init__(
@@ -210,8 +215,11 @@ class Guard:
         feeds: dict[str, Feed] | None = None,
         foreign: bytes = b"",
         witness: Witness | None = None,
+        lookout: Lookout | None = None,
+        secret: bytes = b"",
     ) -> None:
         self.policy = policy
+        self.secret = secret
         self.witness: Witness | None = None
         self.former: Witness | None = None  # of the guard before, to be let go of
         self.feeds: dict[str, Feed] = {} if feeds is None else feeds
@@ -268,6 +276,8 @@ class Guard:
             self._files, self._files_s = rendered.files[0], rendered.made_s
             if rendered.foreign != foreign:
                 self._outdated = True
+        self.lookout = lookout
+        self.watching = self._find_watching()
         self._standings: Memo[tuple[str | None, tuple[bytes, ...]], Standing] = Memo(16_384)
         self._agents: Memo[bytes | None, tuple[Agent, tuple[str, ...]]] = Memo(4_096)
         self._decisions: Memo[tuple[object, ...], Decision] = Memo(8_192)
@@ -279,6 +289,22 @@ class Guard:
         self.several = bool(policy.scopes)
         if witness is not None:
             self.take(witness)
+
+    def _find_watching(self) -> Watching | None:
+        """The policy's look at those who ask, None when it has none. One lookout serves all hosts; its meters are
+        merged among all workers by a store that can."""
+        terms = self.policy.detecting
+        wanted = [one.detecting for one in (self.policy, *self.policy.scopes) if one.detecting is not None]
+        if wanted and self.lookout is None:
+            self.lookout = Lookout(wanted[0], wall=self.clock)
+        if self.lookout is not None and terms is not None:
+            self.lookout.take(terms)
+            observe = getattr(self.store, "observe", None)
+            if observe is not None:
+                observe(self.lookout.meters)
+        if terms is None or self.lookout is None:
+            return None
+        return Watching(self.policy, terms, self.lookout, self.secret)
 
     def _add_scopes(self, rendered: Rendered | None) -> tuple[Guard, ...]:
         """A guard for each scope of the policy, in their order. Hosts are filed by its number; ours is 0, so that no
@@ -298,6 +324,8 @@ class Guard:
                 rights=self.rights,
                 feeds=self.feeds,
                 foreign=self.foreign,
+                lookout=self.lookout,
+                secret=self.secret,
             )
             guards.append(guard)
             hosts += [(host, number) for host in scope.hosts]
@@ -938,6 +966,28 @@ class Guard:
         """What a refusal by this rule asks for: only what would count."""
         signatures = self.policy.verifying.signatures
         return "signature of the path" if signatures is not None and signatures.require_path else rule.ask
+
+    def watch(
+        self,
+        request: Request,
+        decision: Decision,
+        fields: Mapping[bytes, bytes] | None,
+        told: Told = UNTOLD,
+    ) -> tuple[Decision, Watched | None]:
+        """Count a request that was decided, and say what becomes of the decision; see `guard.watching`. `fields` are
+        the headers, names in lower case; None where they were not seen."""
+        if self.watching is None or decision.action not in ("allow", "throttle"):
+            return decision, None
+        path = ""
+        if b"%" in request.target or b"//" in request.target:
+            with contextlib.suppress(TargetError):
+                path = self.read(request).canonical
+        return self.watching.look(request, self.client(request), decision, fields, told, path)
+
+    def hear(self, watched: Watched, status: int, body_bytes: int, hints: Mapping[bytes, bytes] | None = None) -> None:
+        """The answer to a request that was watched is over."""
+        if self.watching is not None:
+            self.watching.hear(watched, status, body_bytes, hints)
 
     def admit(self, request: Request, client: Client, decision: Decision) -> Admission | Future[Admission] | None:
         """Ask the limits of a `throttle` decision for one request; None when there is none to ask."""

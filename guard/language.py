@@ -22,6 +22,7 @@ from guard.model import (
     PURPOSES,
     ROUTE_CLASSES,
     RUNS_ON,
+    STAGES,
     TOKEN_MATCHES,
     VERIFICATIONS,
     Identity,
@@ -507,6 +508,38 @@ EXAMPLE = Block(
 )
 
 _MODE_BLOCK = Word("mode", Choice(MODES), "observe refuses nobody; enforce acts")
+DETECTION_STEP = Block(
+    "step of detection",
+    (
+        Word("at", Number(5, 100), "from so many points of suspicion on; 10 points are a factor of ten", required=True),
+        Word("then", Choice(STAGES), "what is done", required=True),
+        Word("route", OneOrMany(Choice(CLOSABLE)), "on these route classes; left out: wherever it can be done"),
+        Word("limit", _NAME, "the limit of 'limits' that throttles; left out: 2/s, 60 at once, by client"),
+    ),
+    ties=(Tie("limit", "then", "throttle"),),
+)
+
+DETECTION = Block(
+    "detection",
+    (
+        _MODE,
+        Word("challenge", Flag(), "documents may be answered with a page that asks to come back; no script; false"),
+        Word("traps", OneOrMany(_PATH, 0), "paths that no reader sees and robots.txt forbids: who asks is a program"),
+        Word("downloads", OneOrMany(_PATH, 0), "where signed-in listeners fetch music to keep"),
+        Word("steps", ListOf(DETECTION_STEP, 1), "what suspicion leads to, the milder first"),
+        Word("segment_seconds", Number(1, 120, False), "seconds of music in a segment of a stream; 10"),
+        Word("bitrate", Text(f"^{BITRATE}$"), "how much a second of music is taken to have; 128k"),
+        Word("refuse_minutes", Number(1, 60, False), "for so long is refused who is refused; 10"),
+        Word("downloads_a_day", Number(1, 1_000_000, False), "what an account may fetch to keep in a day; 100"),
+        Word("audio_hours_a_day", Number(1, 1_000, False), "how much music an account is given a day; 24"),
+        Word("hints", Flag(), "heed the X-Guard headers of the application's answers; true"),
+        Word("https", Flag(), "listeners come over HTTPS; left out: as site url says"),
+        Word("protocol_header", Text("^[A-Za-z0-9-]{1,64}$"), "where a trusted hop writes the HTTP version"),
+        Word("ja4_header", Text("^[A-Za-z0-9-]{1,64}$"), "where a trusted hop writes the JA4 of the connection"),
+        Word("header_order", Flag(), "hold the order of headers against browsers, where no hop changes it; false"),
+    ),
+)
+
 _SHARED = (
     _MODE_BLOCK,
     Word("default", Choice(DEFAULTS), "what happens when nothing settles a request"),
@@ -519,6 +552,7 @@ _SHARED = (
     Word("limits", ListOf(LIMIT), "paces, budgets and places, for rules or for all that fits"),
     Word("rules", ListOf(RULE), "read from top to bottom; the first final match wins"),
     Word("ladder", ListOf(LADDER), "what sums of weights lead to"),
+    Word("detection", DETECTION, "how scraping that does not declare itself is looked for"),
     Word("on_store_failure", ON_FAILURE, "what limits do while the shared store is away"),
     Word("examples", ListOf(EXAMPLE), "requests with the decision you expect"),
 )

@@ -340,11 +340,20 @@ class Admission(NamedTuple):
     limit: Limit | None = None
 
 
+class Signal(NamedTuple):
+    """What one detector has found: its name, how much it says in decibans (negative: for the client), why in words."""
+
+    name: str
+    points: float
+    reason: str
+
+
 class Decision(NamedTuple):
     """What is to be done with one request, and why. `action` is what enforcing would do.
 
-    Beside the policy's actions there are two of the guard's own: `serve` (a directive file, named in `file`)
-    and `reject` (no safe reading). `observed` names rules on trial that would have acted; `weights` are the addends
+    Beside the policy's actions there are four of the guard's own: `serve` (a directive file, named in `file`),
+    `reject` (no safe reading), and what suspicion leads to: `challenge`, and `refuse` for `retry_s` seconds.
+    `signals` are what detectors have found; `cookie` is what a challenge hands out. `observed` names rules on trial that would have acted; `weights` are the addends
     of rules that weigh, in their order. `said` is what its answer states of the work, None = what the policy does.
     `limits` all have to admit it; each is asked for `cost` times its own. `known_by` says in words why the identity is
     this one; `work` names the work it is for, `settles` tells that some limit wants to know when it is over; `ask` is
@@ -371,6 +380,14 @@ class Decision(NamedTuple):
     cost: int = 1
     work: str = ""
     settles: bool = False
+    signals: tuple[Signal, ...] = ()
+    retry_s: float = 0.0
+    cookie: bytes = b""
+
+    @property
+    def points(self) -> float:
+        """The sum of what speaks against it, in decibans."""
+        return sum(signal.points for signal in self.signals)
 
 
 class Reply(NamedTuple):
@@ -421,6 +438,63 @@ class Verifying:
     dns: bool = False
     nameservers: tuple[str, ...] = ()
     signatures: Signatures | None = None
+
+
+STAGES: tuple[str, ...] = ("label", "throttle", "challenge", "refuse")
+"""What suspicion leads to, the milder first: a word in the log; a limit; a page that asks to come back (documents
+only); no answer for some minutes."""
+
+SUSPECTS = Limit("suspects", 2, 1.0, 60)
+"""What holds for who is throttled on suspicion, where the policy names no limit: two requests a second, sixty at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """From `at` points of suspicion on (decibans, see `guard.shape`), do what `then` says (one of STAGES), on these
+    route classes (none named: on all where it can be done)."""
+
+    at: float
+    then: str
+    routes: tuple[RouteClass, ...] = ()
+    limit: Limit | None = None
+
+
+DEFAULT_STAGES: tuple[Stage, ...] = (
+    Stage(12, "label"),
+    Stage(20, "challenge"),
+    Stage(24, "throttle", (), SUSPECTS),
+    Stage(30, "refuse"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Detecting:
+    """How undeclared scraping is looked for. `mode` None: as the policy. `challenge` lets documents be challenged.
+
+    `traps` and `downloads` are path patterns; of music of which nothing else is told, a segment is `segment_s` long and
+    a second has `bitrate` / 8 bytes. Who is refused is refused for `refuse_s`. An account is given `downloads_a_day`
+    and `audio_a_day_s`. `hints` says whether the application's X-Guard headers are heeded; `protocol_header` and
+    `ja4_header` are headers of a trusted hop, "" = none. `header_order` also holds the order of headers against
+    somebody: only where no hop in front changes it. `secure`: clients speak HTTPS, None = as the site's url says.
+    `newest_s` is the moment by which a browser's age is told, 0 = now.
+    """
+
+    mode: Mode | None = None
+    challenge: bool = False
+    traps: tuple[str, ...] = ()
+    downloads: tuple[str, ...] = ()
+    steps: tuple[Stage, ...] = DEFAULT_STAGES
+    segment_s: float = 10.0
+    bitrate: int = BITRATE
+    refuse_s: float = 600.0
+    downloads_a_day: int = 100
+    audio_a_day_s: float = 86_400.0
+    hints: bool = True
+    protocol_header: str = ""
+    ja4_header: str = ""
+    header_order: bool = False
+    secure: bool | None = None
+    newest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from guard.asn import AsnTable
 from guard.classify import Catalogue
 from guard.conditions import POSITION, Condition, Evidence, Test, all_hold, leaves
 from guard.errors import Problem
-from guard.model import KINDS, UNTOLD_AGENT, Agent, Identity, Limit, Mode, RouteClass, Site, Verifying
+from guard.model import KINDS, UNTOLD_AGENT, Agent, Detecting, Identity, Limit, Mode, RouteClass, Site, Verifying
 from guard.patterns import PathPatterns, glob_matches
 from guard.rights import Choice, Rights, resolve
 from guard.works import WorkPath, WorkPaths
@@ -252,7 +252,7 @@ class Policy:
     `rows` are the agents' rows, the narrower before the wider; `sources` the files it was read from; `warnings` what is
     allowed and hardly meant. `kind_preferences` go before `preferences` for KINDS of content. `catalogue` are the
     agents with the policy's own facts, None when it has none; `verifying` says how their claims are checked; `asn` is
-    the table that the site names.
+    the table that the site names; `detecting` says how undeclared scraping is looked for, None = it is not.
     """
 
     site: Site
@@ -282,6 +282,7 @@ class Policy:
     catalogue: Catalogue | None = field(default=None, compare=False)
     limiting: tuple[Rule, ...] = ()
     asn: AsnTable | None = field(default=None, compare=False)
+    detecting: Detecting | None = None
 
     # -- made once, at the first question ----------------------------------------------------------------
 

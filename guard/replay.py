@@ -14,7 +14,7 @@ from asyncio import Future
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from heapq import heappush, heappushpop, heapreplace
+from heapq import heappop, heappush, heappushpop, heapreplace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -22,11 +22,13 @@ from guard.classify import Catalogue
 from guard.conditions import Condition, leaves
 from guard.engine import Guard
 from guard.logs import Entry
-from guard.model import Decision, Mode, Request
+from guard.lookout import Lookout
+from guard.model import Decision, Mode, Request, Signal
 from guard.policy import Policy
 from guard.stores.memory import MemoryStore
+from guard.watching import AUDIO_SECONDS, UNTOLD, Told, Watched
 
-REFUSALS = frozenset({"block", "throttle", "reject"})
+REFUSALS = frozenset({"block", "throttle", "reject", "refuse", "challenge"})
 """Actions after which the client gets nothing of the platform's."""
 
 LISTENERS = frozenset({"browser", "player", "device"})
@@ -44,6 +46,9 @@ BROWSER = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140
 OF_THE_GUARD = {"reject": "(no safe reading)", "serve": "(a directive file)"}
 """What stands for the rule where the guard itself decides."""
 
+JA4 = b"x-ja4"
+"""Where a trace's own word on TLS stands among the headers, for a policy that reads it there."""
+
 PLACES = 4096
 """Of each table of clients or paths."""
 
@@ -52,6 +57,17 @@ LISTED = 256
 MAX_PATH_BYTES = 256
 MAX_USER_AGENT_BYTES = 200
 LATE_S = 3600.0
+
+
+def _looks_of(entry: Entry) -> tuple[dict[bytes, bytes] | None, Told]:
+    """The headers of an entry, where the log tells them all, and what else it tells."""
+    if not entry.whole:
+        return None, UNTOLD
+    http1 = entry.protocol.startswith("h1") if entry.protocol else None
+    fields = {name.encode("latin-1", "replace"): value for name, value in entry.headers}
+    if entry.ja4:
+        fields[JA4] = entry.ja4.encode("latin-1", "replace")
+    return fields, Told(entry.account.encode("utf-8", "replace"), http1)
 
 
 Key = TypeVar("Key", bytes, tuple[bytes, str])
@@ -129,10 +145,12 @@ class Visitor:
 
 
 class Outcome(NamedTuple):
-    """What would have been done with one entry: an action (`untold`: it cannot be known), and the rule."""
+    """What would have been done with one entry: an action (`untold`: it cannot be known), the rule, and what detectors
+    found."""
 
     action: str
     rule: str
+    signals: tuple[Signal, ...] = ()
 
 
 class LogClock:
@@ -164,9 +182,16 @@ class Replay:
     ) -> None:
         self.policy = policy
         self._clock = LogClock()
+        detecting = next((one.detecting for one in (policy, *policy.scopes) if one.detecting is not None), None)
+        lookout = Lookout(detecting, clock=self._clock, wall=self._clock) if detecting is not None else None
         self._guard = Guard(
-            policy, store=MemoryStore(clock=self._clock, wall=self._clock), catalogue=catalogue, clock=self._clock
+            policy,
+            store=MemoryStore(clock=self._clock, wall=self._clock),
+            catalogue=catalogue,
+            clock=self._clock,
+            lookout=lookout,
         )
+        self._answers: list[tuple[float, int, Guard, Watched, Entry]] = []  # on their way, the first to end first
         sites = [one.site for one in (policy, *policy.scopes)]
         self._trusts_hops = any(site.trusted_proxies or site.trust_unix for site in sites)
         self._stand_ins: dict[str, bytes | None] = {}
@@ -200,17 +225,39 @@ class Replay:
             forwarded = tuple([value for name, value in entry.headers if name == wanted])
         request = Request(entry.method, entry.target, user_agent, entry.ip or None, forwarded, None, entry.query)
         client, decision = guard.consider(request)
-        action = decision.action
+        watched = None
         if user_agent is None and self._asks(guard, decision):
-            action = "untold"
+            decision = decision._replace(action="untold")
+        elif guard.watching is not None:
+            while self._answers and self._answers[0][0] <= self._clock.now_s:
+                self._hear(heappop(self._answers))
+            decision, watched = guard.watch(request, decision, *_looks_of(entry))
+        action = decision.action
+        if action == "untold":
+            pass
         elif action == "throttle":
             admission = guard.admit(request, client, decision)
             if admission is not None and not isinstance(admission, Future) and admission.allowed:
                 action = "allow"
                 if decision.settles:  # how long an answer took is in no log: it is over at once
                     guard.leave(request, client, decision, entry.body_bytes)
+        if watched is not None:
+            if action == "throttle":
+                guard.hear(watched, 429, 0)
+            else:
+                ends_s = self._clock.now_s + entry.duration_s
+                heappush(self._answers, (ends_s, entry.number, guard, watched, entry))
+                if len(self._answers) > VISITORS:
+                    self._hear(heappop(self._answers))
         self._count(entry, client.key, client.prefix, decision, action)
-        return Outcome(action, decision.rule)
+        return Outcome(action, decision.rule, decision.signals)
+
+    @staticmethod
+    def _hear(answer: tuple[float, int, Guard, Watched, Entry]) -> None:
+        """An answer is over: what the log tells of it is known from now on."""
+        _, _, guard, watched, entry = answer
+        hints = {AUDIO_SECONDS: b"%.2f" % entry.audio_s} if entry.audio_s >= 0.0 else None
+        guard.hear(watched, entry.status, entry.body_bytes, hints)
 
     # -- deciding ----------------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ def refuse(
     own: Headers = (*NO_STORE, (b"x-guard-decision", decision_id.encode()))
     if admission is not None and decision.limits:
         own += rate_headers(decision.limits, admission)
-    elif admission is not None:
+    elif admission is not None:  # nobody's limit: so long and no longer
         own += ((b"retry-after", b"%d" % max(1, math.ceil(admission.retry_after_s))),)
     if decision.route_class in _HTML_ROUTES and _prefers_html(accept):
         body = _page(site, title, detail, decision_id, admission).encode()
@@ -74,6 +74,25 @@ def refuse(
         body = _problem(site, status, title, detail, decision, decision_id, admission)
         own = ((b"content-type", b"application/problem+json"), *own)
     return Reply(status, own + headers, body)
+
+
+def challenge(site: Site, decision: Decision, decision_id: str, headers: Headers) -> Reply:
+    """A page that asks to come back in a moment with the decision's cookie: 429 with Retry-After, and it comes back by
+    itself."""
+    wait_s = max(1, math.ceil(decision.retry_s))
+    own: Headers = (
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-security-policy", _CSP),
+        *NO_STORE,
+        (b"x-guard-decision", decision_id.encode()),
+        (b"retry-after", b"%d" % wait_s),
+        *(((b"set-cookie", decision.cookie),) if decision.cookie else ()),
+    )
+    title = "One moment, please"
+    detail = "This site is being copied by programs, so it looks twice at some visits. The page comes by itself."
+    refresh = f'<meta http-equiv="refresh" content="{wait_s}">'
+    body = _page(site, title, detail, decision_id, Admission(False, 0, decision.retry_s, True), refresh)
+    return Reply(429, own + headers, body.encode())
 
 
 def accept_signature(*, path: bool = False) -> Headers:
@@ -148,7 +167,7 @@ def _problem(
     admission: Admission | None,
 ) -> bytes:
     problem: dict[str, object] = {
-        "type": f"{_PROBLEMS}{_TYPES[status]}" if status in _TYPES else "about:blank",
+        "type": f"{_PROBLEMS}{_problem_type(status, decision)}" if status in _TYPES else "about:blank",
         "title": title,
         "status": status,
         "detail": detail,
@@ -161,10 +180,14 @@ def _problem(
     return json.dumps(problem).encode() + b"\n"
 
 
+def _problem_type(status: int, decision: Decision) -> str:
+    return "abnormal-usage-detected" if decision.action == "refuse" else _TYPES[status]
+
+
 _CSP = b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
-def _page(site: Site, title: str, detail: str, decision_id: str, admission: Admission | None) -> str:
+def _page(site: Site, title: str, detail: str, decision_id: str, admission: Admission | None, head: str = "") -> str:
     wait = ""
     if admission is not None:
         seconds = max(1, math.ceil(admission.retry_after_s))
@@ -173,7 +196,7 @@ def _page(site: Site, title: str, detail: str, decision_id: str, admission: Admi
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">'
-        f"<title>{escape(title)}</title>"
+        f"{head}<title>{escape(title)}</title>"
         "<style>body{font:1.1rem/1.6 system-ui,sans-serif;max-width:36rem;margin:12vh auto;padding:0 1.2rem;"
         "color:#222;background:#fff}code{background:#f2f2f2;padding:.1em .4em}</style></head><body>"
         f"<h1>{escape(title)}</h1><p>{escape(detail)}</p>{wait}"

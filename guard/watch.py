@@ -380,6 +380,8 @@ def succeed(guard: Guard, policy: Policy, rendered: Rendered | None = None) -> G
         rights=guard.rights,
         feeds=guard.feeds,
         foreign=guard.foreign,
+        lookout=guard.lookout,
+        secret=guard.secret,
     )
 
 

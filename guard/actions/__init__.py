@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from guard.actions import allow, block, label, throttle
+from guard.actions import allow, block, challenge, label, refuse, throttle
 from guard.model import Admission, Decision, Headers, Reply, Site
 
 Perform = Callable[[Site, Decision, Admission | None, bytes, str, Headers], Reply | None]
@@ -17,4 +17,6 @@ TABLE: dict[str, Perform] = {
     "label": label.perform,
     "throttle": throttle.perform,
     "block": block.perform,
+    "challenge": challenge.perform,
+    "refuse": refuse.perform,
 }

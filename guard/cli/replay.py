@@ -17,8 +17,10 @@ from typing import Any, TextIO
 from guard.cli.policies import counted, open_console, print_json, read_or_complain, wrong_usage
 from guard.logs import FORMATS, NoRequest, Reader, detect, find_reader
 from guard.logs.source import MAX_LINE_BYTES, Source
+from guard.practice import at_site, read_site
 from guard.replay import Outcome, Replay
 
+DEFAULT_POLICY = "no-ai"
 SAMPLE_LINES = 300
 SHOWN_UNREADABLE = 3
 STEP_LINES = 4096
@@ -36,15 +38,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "  guard replay no-ai /var/log/nginx/access.log*\n"
         "  guard replay policy.yaml access.log --json --decisions decisions.jsonl\n"
         "  guard replay policy.yaml haproxy.log --format haproxy:host,user-agent\n"
+        "  guard replay no-ai day.jsonl.gz --format trace --site site.json --decisions decisions.jsonl\n"
         "  journalctl -u caddy -o cat | guard replay no-ai -\n"
         f"\nformats (told by the first lines when --format does not say):\n{formats}"
         "\nexit codes: 0 replayed, 1 the policy has problems, 2 wrong usage, or a log that cannot be read"
     )
     add = parser.add_argument
-    add("policy", metavar="POLICY", help="a policy file, or the name of a shipped one")
-    add("logs", nargs="+", metavar="LOG", help="access logs, plain or gzip, in any order; - is standard input")
+    add("policy", metavar="POLICY", help=f"a policy file, or the name of a shipped one; left out: {DEFAULT_POLICY}")
+    add("logs", nargs="*", metavar="LOG", help="access logs, plain or gzip, in any order; - is standard input")
     add("--format", metavar="F", help="the format of all logs, instead of finding out")
-    add("--decisions", metavar="FILE", help="write one JSON line for each request: i, action, rule")
+    add("--site", metavar="FILE", help="what the site's owner knows beside a trace: networks, browsers of the day, …")
+    add("--no-challenge", action="store_true", help="with --site: do without challenges of documents")
+    add("--decisions", metavar="FILE", help="write one JSON line for each request: i, action, rule, signals")
     add("--top", type=_number, default=10, metavar="N", help="how many rows of each table (default: 10)")
     add("--lines", type=_number, metavar="N", help="read only the first N lines of each log")
     add("--json", action="store_true", help="everything as one JSON object")
@@ -88,9 +93,21 @@ class Log:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    policy = read_or_complain(arguments.policy, as_json=arguments.json)
+    name, names = _parted(arguments.policy, arguments.logs)
+    if not names:
+        return wrong_usage("replay", "which log? Name one, or - for standard input", as_json=arguments.json)
+    arguments.logs = names
+    policy = read_or_complain(name, as_json=arguments.json)
     if policy is None:
         return 1
+    if arguments.site:
+        try:
+            policy = at_site(policy, read_site(arguments.site), challenge=not arguments.no_challenge)
+        except ValueError as error:
+            return wrong_usage("replay", str(error), as_json=arguments.json)
+        except OSError as error:
+            said = f"{arguments.site}: cannot be read: {error.strerror or error}"
+            return wrong_usage("replay", said, as_json=arguments.json)
     with ExitStack() as stack:
         try:
             logs = [_look_at(name, arguments.format, stack) for name in arguments.logs]
@@ -119,6 +136,16 @@ def run(arguments: argparse.Namespace) -> int:
     if interrupted:
         return 130
     return 0 if good else 2
+
+
+def _parted(first: str, rest: list[str]) -> tuple[str, list[str]]:
+    """The policy and the logs: who names one thing, and that is no policy, means a log."""
+    looks_like_a_log = first == "-" or (Path(first).is_file() and not first.endswith((".yaml", ".yml")))
+    if not rest and looks_like_a_log:
+        return DEFAULT_POLICY, [first]
+    if rest and looks_like_a_log and first != "-":
+        return DEFAULT_POLICY, [first, *rest]
+    return first, rest
 
 
 # -- reading -----------------------------------------------------------------------------------------------
@@ -211,7 +238,12 @@ def _read_line(line: bytes | None, number: int, log: Log, replay: Replay, decisi
 
 
 def _as_line(number: int, outcome: Outcome) -> str:
-    return f'{{"i": {number}, "action": "{outcome.action}", "rule": {json.dumps(outcome.rule)}}}\n'
+    line: dict[str, object] = {"i": number, "action": outcome.action, "rule": outcome.rule}
+    if outcome.signals:
+        line["points"] = round(sum(signal.points for signal in outcome.signals), 1)
+        line["signals"] = {signal.name: round(signal.points, 1) for signal in outcome.signals}
+        line["reason"] = "+".join(signal.name for signal in outcome.signals if signal.points >= 6)
+    return json.dumps(line) + "\n"
 
 
 @contextmanager

@@ -34,7 +34,9 @@ class Entry(NamedTuple):
     `time_s` is in seconds since 1970 (a trace may begin at 0). `target` is the path as logged, percent-encoding kept,
     without the `query`. `user_agent` is None when the log does not carry it, b"" when the log says that the client
     sent none; then `agent` may hold a name of the catalogue that the log carries instead. `status` and `body_bytes`
-    are 0 when the log has none. `headers` are those that the log carries, names in lower case.
+    are 0 when the log has none. `headers` are those that the log carries, names in lower case; `whole` says that these
+    are all that there were. `duration_s` is how long the answer took, `audio_s` how much music was in it (-1.0 = not
+    told), `account` whose session the application knew it to be, `protocol` "h1" or "h2" where it is told.
     """
 
     number: int
@@ -49,6 +51,12 @@ class Entry(NamedTuple):
     body_bytes: int
     headers: tuple[tuple[str, bytes], ...] = ()
     agent: str = ""
+    whole: bool = False
+    duration_s: float = 0.0
+    audio_s: float = -1.0
+    account: str = ""
+    protocol: str = ""
+    ja4: str = ""
 
 
 Reader = Callable[[bytes, int], Entry]

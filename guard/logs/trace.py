@@ -1,9 +1,10 @@
 """Traces of traffic: one JSON object a request, with all its headers in order.
 
     {"i": 0, "t": 7.0, "ip": "203.0.113.9", "method": "GET", "path": "/a?b", "headers": [["User-Agent", "x"]],
-     "status": 200, "bytes": 900}
+     "status": 200, "bytes": 900, "dur": 0.02, "audio_s": 0.0, "auth": null, "proto": "h2", "ja4": null}
 
-`t` counts in seconds from any moment. The entry's number is the trace's own `i`.
+`t` counts in seconds from any moment. The entry's number is the trace's own `i`. What stands behind `bytes` may be
+missing: how long the answer took, how much music was in it, and whose session it was.
 """
 
 from __future__ import annotations
@@ -36,4 +37,15 @@ def read(line: bytes, number: int) -> Entry:
         as_count(found.get("status")),
         as_count(found.get("bytes")),
         known,
+        whole=True,
+        duration_s=_number(found.get("dur"), 0.0),
+        audio_s=_number(found.get("audio_s"), -1.0),
+        account=as_text(found.get("auth")),
+        protocol=as_text(found.get("proto")),
+        ja4=as_text(found.get("ja4")),
     )
+
+
+def _number(value: object, default: float) -> float:
+    told = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+    return float(value) if told else default  # type: ignore[arg-type]

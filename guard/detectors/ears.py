@@ -1,0 +1,66 @@
+"""How much music one pair of ears can take. Fetching faster than one hears is what every player does; fetching what
+nobody can hear is not."""
+
+from __future__ import annotations
+
+from guard.detectors import counted as of
+from guard.detectors.life import Life
+from guard.model import Signal
+from guard.places import AUDIO, DOWNLOAD, PLAYLIST, SEGMENT
+
+TUNES, LEAD_S = 16, 2600.0
+"""So many different tracks, and so much music that nobody can have heard yet. People not signed in: 14 tracks, or
+1,327 s ahead, never both; signed in: 47 tracks and 9,367 s."""
+
+KNOWN_TUNES, KNOWN_LEAD_S = 120.0, 14_400.0
+
+
+def tunes_per_ear(life: Life) -> Signal | None:
+    """More different tracks than one hears, far ahead of the clock."""
+    role = life.sight.place.role
+    if role not in (PLAYLIST, SEGMENT, AUDIO):
+        return None
+    tunes, lead_s = life[of.TUNES], life[of.LEAD]
+    if tunes < 6 or lead_s < 900 or life.sight.place.path.startswith("/podcast"):
+        return None
+    enough, ahead_s = (KNOWN_TUNES, KNOWN_LEAD_S) if life.known else (float(TUNES), LEAD_S)
+    if not life.known and life[of.BEATS] >= 0.4 * tunes:  # its player tells of playing, in step
+        enough, ahead_s = 1.8 * enough, 1.8 * ahead_s
+    share = min(tunes / enough, lead_s / ahead_s)
+    points = min(40.0, 30.0 * share)
+    if life.known:
+        points = min(24.0, points)
+    return Signal("tunes per ear", points, f"{tunes:.0f} tracks, {lead_s / 60:.0f} minutes ahead of any listener")
+
+
+def lanes(life: Life) -> Signal | None:
+    """Parts of one track side by side. Players: two at once; people who download, four different files."""
+    if life.sight.place.role not in (SEGMENT, AUDIO) or life.known:
+        return None
+    files, of_track = life.lookout.lanes(life.key, life.sight.place.work)
+    if life.sight.place.role == SEGMENT and of_track >= 3:
+        return Signal("lanes", min(44.0, 11.0 * of_track), f"{of_track + 1} parts of one track at once")
+    if files >= 4 and not (life.shape.browser and life[of.LIFE] > 2):
+        return Signal("lanes", min(24.0, 4.0 * files), f"{files + 1} files at once")
+    return None
+
+
+def split_ranges(life: Life) -> Signal | None:
+    """One file in several closed ranges within seconds. Players ask with an open end, or for two bytes."""
+    count = life.lookout.splits(life.key, life.sight.place.work, life.now_s)
+    if count >= 3 and not life.known:
+        return Signal("split ranges", 12.0 * count, f"{count + 1} parts of one file within five seconds")
+    return None
+
+
+def quota(life: Life) -> Signal | None:
+    """More downloads a day than an account is given. The only bound for who pays and takes everything."""
+    sight = life.sight
+    if not sight.account or sight.place.role not in (DOWNLOAD, AUDIO):
+        return None
+    count = life.of(life.lookout.day(sight), of.TUNES)
+    if count > life.lookout.terms.downloads_a_day and sight.place.role == DOWNLOAD:
+        return Signal(
+            "download quota", 40, f"{count:.0f} downloads today, {life.lookout.terms.downloads_a_day} are given"
+        )
+    return None

@@ -1,0 +1,59 @@
+"""What a detector is asked about: one ear (or one neighbourhood) at one moment, its numbers by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from guard.observe import Reading
+
+if TYPE_CHECKING:
+    from guard.lookout import Lookout, Sight
+
+
+class Life:
+    """The numbers of `key`, as of this request. Reading one costs little; nothing is computed that nobody asks for.
+
+    `known` says whether an account vouches for it, `session` whether it is told apart by more than its address.
+    """
+
+    __slots__ = ("_reading", "key", "known", "lookout", "session", "shape", "sight")
+
+    def __init__(self, lookout: Lookout, sight: Sight, key: bytes, client: bytes) -> None:
+        self.lookout = lookout
+        self.sight = sight
+        self.shape = sight.shape
+        # Who comes with a session that nobody has seen live is judged by what its address did.
+        self.key = client or key
+        self.known = key[:1] == b"u"
+        self.session = key[:1] in b"us" and not client
+        self._reading: Reading | None = lookout.meters.read(self.key, sight.now_s)
+
+    def __getitem__(self, index: int) -> float:
+        return self._reading[index] if self._reading is not None else 0.0
+
+    @property
+    def now_s(self) -> float:
+        return self.sight.now_s
+
+    def of(self, key: bytes, index: int) -> float:
+        """A number of another key."""
+        reading = self.lookout.meters.read(key, self.sight.now_s)
+        return reading[index] if reading is not None else 0.0
+
+    def chain(self, index: int) -> int:
+        """The longest chain of ids in a set in which each is near the one before.
+
+        Near is at most 40, and at most a quarter of how far apart so many ids would lie if they were spread over all
+        that there are: in a small catalogue everything is near.
+        """
+        if self._reading is None:
+            return 0
+        numbers = sorted(set(self._reading.elements(index)))
+        if len(numbers) < 8:
+            return 0
+        best = length = 1
+        for before, number in zip(numbers, numbers[1:], strict=False):
+            near = min(40, max(1, self.lookout.span(number) // (4 * len(numbers))))
+            length = length + 1 if number - before <= near else 1
+            best = max(best, length)
+        return best

@@ -1,0 +1,90 @@
+"""Pages without anybody who reads them, data without a page."""
+
+from __future__ import annotations
+
+from guard.detectors import counted as of
+from guard.detectors.life import Life
+from guard.model import Signal
+from guard.places import AUDIO, PLAYLIST, SEGMENT
+
+
+def lifeless_documents(life: Life) -> Signal | None:
+    """Documents that no stylesheet, picture, call or beacon ever follows.
+
+    People: 16 to 20 pages of a text browser, which keeps its cookie and comes from our own pages. Hence the bound: 22
+    for who does neither, 44 for who does both; 8 for programs that say they are.
+    """
+    count, alive = life[of.DOCUMENTS] + life[of.SITEMAPS], life[of.LIFE]
+    if life.known or count < 4 or alive > 0.12 * count:
+        return None
+    shape = life.shape
+    entrances = life[of.ENTRANCES]
+    if shape.library:
+        bound = 8.0
+    elif shape.quiet:
+        bound = 120.0
+    elif shape.told and entrances > 0.8 * count:
+        bound = 18.0
+    elif shape.told and (shape.cookie or life.sight.own_referer):
+        bound = 44.0
+    else:
+        bound = 24.0
+    said = "each from outside" if entrances > 0.8 * count else "from page to page"
+    reason = f"{count:.0f} documents, {said}, and nothing that belongs to a page"
+    return Signal("documents without life", min(40.0, 30.0 * count / bound), reason)
+
+
+def wrong_fetch(life: Life) -> Signal | None:
+    """Fetch metadata of a person who opens a page, on what no person opens. People: one or two JSON files by hand."""
+    count = life[of.ODD]
+    if count < 1 or life.shape.dest != b"document":
+        return None
+    points = min(40.0, 8.0 * count) if life[of.LIFE] < 2 * count else min(20.0, 2.0 * count)
+    return Signal("wrong kind of fetch", points, f"{count:.0f} times it opened as a page what pages only load")
+
+
+def cold_audio(life: Life) -> Signal | None:
+    """A page opened for the first time, and music after it, with nothing that a page needs in between. People: none:
+    they have the styles or a picture of it loaded, or a cookie of an earlier visit."""
+    shape, role = life.shape, life.sight.place.role
+    if life.known or not shape.browser or role not in (PLAYLIST, SEGMENT):
+        return None
+    client = b"c" + life.sight.client.key + of.short(life.sight.user_agent)
+    if life.of(client, of.COLD) > 0.4 and life.of(client, of.LIFE) <= 0.6 and life[of.LIFE] <= 0.6:
+        return Signal("cold music", 34, "it opened a page and took the music, and nothing that such a page needs")
+    return None
+
+
+def data_for_nobody(life: Life) -> Signal | None:
+    """Calls of the API without cookie, token and page. People: none; programs get a key."""
+    count = life[of.BARE]
+    if life.known or count < 4 or not life.shape.bare:
+        return None
+    pages = life[of.DOCUMENTS]
+    if life[of.LIFE] > 0.5 * count:
+        return None
+    bound = 24.0 if pages < 1 else 30.0
+    return Signal(
+        "data for nobody", min(40.0, 30.0 * count / bound), f"{count:.0f} calls without cookie, token or page"
+    )
+
+
+def images_only(life: Life) -> Signal | None:
+    """Covers, and no page or call that shows them. People: pages elsewhere that show our covers send their address."""
+    count = life[of.IMAGES]
+    shape = life.shape
+    if life.known or count < 6 or shape.referer or shape.cookie or life[of.DATA_CALLS] + life[of.DOCUMENTS] > 0.2:
+        return None
+    if life[of.TUNES] > 0 or life.of(b"a" + life.sight.client.key, of.DOCUMENTS) > 0.5:
+        return None
+    bound = 20.0 if shape.library or shape.points >= 8 else 40.0
+    return Signal("pictures only", min(36.0, 30.0 * count / bound), f"{count:.0f} pictures and no page that shows them")
+
+
+def audio_without_looking(life: Life) -> Signal | None:
+    """Many tracks and no page, call, picture or word of a player. Weak: speakers and players do this."""
+    if life.known or life.sight.place.role != AUDIO or life[of.TUNES] < 10 or life.shape.player:
+        return None
+    if life[of.DOCUMENTS] + life[of.DATA_CALLS] + life[of.IMAGES] + life[of.BEATS] < 1:
+        return Signal("music without looking", 6, f"{life[of.TUNES]:.0f} tracks, and never a page, picture or call")
+    return None

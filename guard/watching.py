@@ -1,0 +1,348 @@
+"""A policy's look at those who ask: from a request's headers to suspicion, and from suspicion to a decision.
+
+    look     before a request is passed on: count it, and make of the decision what suspicion asks for
+    begin    its answer with music is on the way
+    hear     the answer is over: what was sent, and what the application told with it
+
+The law: who is refused by the policy is refused, whatever is found here; who is let pass by it may still be refused
+here, but nothing that only pages can do (a challenge) is ever asked of anything else, and nobody who is verified is
+looked at. What the application tells is believed only from its answers, never from a request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from guard.browsers import Claim
+from guard.detectors.counted import short
+from guard.lookout import Lookout, Sight, Suspicion
+from guard.memo import Memo
+from guard.model import Agent, Client, Decision, Detecting, Identity, Mode, Request, Signal, Stage
+from guard.passes import Passes
+from guard.patterns import PathPatterns
+from guard.places import AUDIO, DOCUMENT, DOWNLOAD, SEARCH, SEGMENT, Place, read_place
+from guard.policy import Policy
+from guard.shape import WATCHED, Shape, read_shape, untold_shape
+
+ACCOUNT, ENTITLEMENT, AUDIO_SECONDS, WORK = (
+    b"x-guard-account",
+    b"x-guard-entitlement",
+    b"x-guard-audio-seconds",
+    b"x-guard-work",
+)
+HINTS = frozenset((ACCOUNT, ENTITLEMENT, AUDIO_SECONDS, WORK))
+"""Headers of the application's answers by which it tells what it knows. They never leave the guard."""
+
+SESSIONS = (
+    b"sid", b"session", b"sessionid", b"session_id", b"connect.sid", b"phpsessid", b"jsessionid", b"laravel_session",
+    b"_session", b"_session_id", b"nd-session", b"__host-session", b"__secure-session", b"csrftoken", b"auth_token",
+)  # fmt: skip
+"""Cookies that tell visitors apart, where `site: session` does not name one."""
+
+RANK = {"label": 0, "throttle": 1, "challenge": 2, "refuse": 3}
+_AUDIBLE = frozenset((SEGMENT, AUDIO))
+_LONGEST_NAME = 256
+MAX_ASKED = 3
+"""Who was challenged so often and never comes back with a pass keeps no cookies, or does not mind: nobody loops."""
+
+_PASSED = Signal("passed a challenge", -15.0, "it came back from a challenge")
+
+
+class Watched(NamedTuple):
+    """A request that was looked at, and what has to be told when its answer is over."""
+
+    sight: Sight
+    begun: tuple[bytes, tuple[str, str]] | None
+    suspicion: Suspicion
+
+
+class Told(NamedTuple):
+    """What is known of a request from elsewhere than its headers: the application's word on the account and on what it
+    is entitled to, and whether it spoke HTTP/1 to the outermost hop (None = not known)."""
+
+    account: bytes = b""
+    http1: bool | None = None
+
+
+UNTOLD = Told()
+
+
+class Watching:
+    """The detection of one policy. `lookout` may be shared with other policies of the same site."""
+
+    def __init__(self, policy: Policy, terms: Detecting, lookout: Lookout, secret: bytes = b"") -> None:
+        self.terms = terms
+        self.lookout = lookout
+        self.mode = terms.mode or policy.mode
+        self.secure = policy.site.url.startswith("https://") if terms.secure is None else terms.secure
+        self.passes = Passes(secret)
+        self._session = policy.site.session
+        self._account = policy.site.account if policy.site.account and policy.site.account[0] == "header" else None
+        self._special = PathPatterns((*terms.traps, *terms.downloads), case_sensitive=policy.site.case_sensitive)
+        self._traps = len(terms.traps)
+        self._has_special = bool(terms.traps or terms.downloads)
+        self._lower = not policy.site.case_sensitive
+        self._protocol = terms.protocol_header.encode()
+        self._ja4 = terms.ja4_header.encode()
+        self._stages = sorted(terms.steps, key=lambda stage: stage.at)
+        self.least = min((stage.at for stage in self._stages), default=float("inf"))
+        self._shapes: Memo[tuple[object, ...], Shape] = Memo(8_192)
+        self._places: Memo[tuple[object, ...], Place] = Memo(8_192)
+        self._asked: Memo[bytes, tuple[float, int]] = Memo(8_192)  # who was challenged: since when, how often
+
+    # -- reading -----------------------------------------------------------------------------------------
+
+    def newest_s(self) -> float:
+        """The moment by which the age of a browser is told."""
+        return self.terms.newest_s or time.time()
+
+    def shape(self, fields: Mapping[bytes, bytes], agent: Agent, http1: bool | None) -> Shape:
+        """The shape of these headers; made once for all that look alike."""
+        get = fields.get
+        key = (
+            tuple(fields),
+            get(b"user-agent"),
+            get(b"accept"),
+            get(b"accept-encoding"),
+            get(b"accept-language"),
+            get(b"sec-fetch-dest"),
+            get(b"sec-fetch-mode"),
+            get(b"sec-fetch-site"),
+            get(b"sec-ch-ua"),
+            http1,
+            get(self._ja4) if self._ja4 else None,
+        )
+        shape = self._shapes.young.get(key) or self._shapes.get(key)
+        if shape is None:
+            shape = read_shape(
+                fields,
+                agent,
+                secure=self.secure,
+                newest_s=self.newest_s(),
+                http1=http1,
+                ja4=get(self._ja4, b"") if self._ja4 else b"",
+                ordered=self.terms.header_order,
+            )
+            if sum(len(get(name, b"")) for name in WATCHED) <= 2_048 and len(fields) <= 64:
+                self._shapes.keep(key, shape)
+        return shape
+
+    def place(self, request: Request, route_class: str, path: str = "") -> Place:
+        """What the request is for. `path` is how its target reads where it has escapes."""
+        get = request.method == "GET" or request.method == "HEAD"
+        key = (request.target, request.query, route_class, get)
+        place = self._places.young.get(key) or self._places.get(key)
+        if place is None:
+            readable = path or request.target.decode("latin-1")
+            query = request.query.decode("latin-1")
+            place = read_place(
+                readable, query, route_class, request.method, self.special if self._has_special else None
+            )
+            if len(request.target) + len(request.query) <= 512:
+                self._places.keep(key, place)
+        return place
+
+    def special(self, path: str) -> str:
+        """What the policy says that a path is: "trap", "download" or ""."""
+        found = self._special.match(path.lower() if self._lower else path)
+        if not found:
+            return ""
+        return "trap" if found[0] < self._traps else "download"
+
+    def session(self, request: Request, fields: Mapping[bytes, bytes], client: Client) -> bytes:
+        """Eight bytes that stand for the session or the token that a request carries, b"" when it carries none."""
+        if request.session:
+            return short(request.session)
+        cookie = fields.get(b"cookie")
+        if cookie is not None and self._session is None:
+            name, _, value = cookie.partition(b"=")
+            if name == b"sid" and b";" not in value:  # nothing else stands there
+                return short(value)
+            for pair in cookie.split(b";", 32):
+                name, _, value = pair.partition(b"=")
+                if name.strip().lower() in SESSIONS:
+                    return short(value)
+        token = fields.get(b"authorization")
+        if token is not None:
+            return short(token + client.key)
+        return b""
+
+    # -- looking -----------------------------------------------------------------------------------------
+
+    def look(
+        self,
+        request: Request,
+        client: Client,
+        decision: Decision,
+        fields: Mapping[bytes, bytes] | None,
+        told: Told = UNTOLD,
+        path: str = "",
+    ) -> tuple[Decision, Watched | None]:
+        """Count a request that the policy lets pass, and say what becomes of it. `fields` are its headers (names in
+        lower case), None where they were not seen."""
+        if decision.identity is Identity.VERIFIED or decision.action not in ("allow", "throttle"):
+            return decision, None
+        sight = self.sight(request, client, decision, fields, told, path)
+        suspicion = self.lookout.watch(sight)
+        if suspicion.points >= self.least:
+            decision = self.act(decision, sight, suspicion, fields)
+            if decision.action in ("refuse", "challenge") and decision.mode is Mode.ENFORCE:
+                return decision, None
+        return decision, Watched(sight, self.lookout.begin(sight), suspicion)
+
+    def sight(
+        self,
+        request: Request,
+        client: Client,
+        decision: Decision,
+        fields: Mapping[bytes, bytes] | None,
+        told: Told = UNTOLD,
+        path: str = "",
+    ) -> Sight:
+        """The request as it is looked at."""
+        now_s = self.lookout.clock()
+        wall_s = self.lookout.wall_s(now_s)
+        place = self.place(request, decision.route_class, path)
+        user_agent = request.user_agent or b""
+        if fields is None:
+            shape = untold_shape(decision.agent, request.user_agent)
+            return Sight(
+                now_s, client, decision.agent, decision.identity, shape, place, request.method, user_agent,
+                b"", told.account, -1, -1, False, wall_s,
+            )  # fmt: skip
+        http1 = told.http1
+        if self._protocol:
+            said = fields.get(self._protocol, b"").upper()
+            http1 = said.startswith((b"HTTP/1", b"1", b"H1")) if said else None
+        shape = self.shape(fields, decision.agent, http1)
+        start = end = -1
+        if place.role in _AUDIBLE and (asked := fields.get(b"range")) is not None:
+            start, end = _closed(asked)
+        own = False
+        if place.role == DOCUMENT and shape.referer:
+            own = _host(fields[b"referer"]) == fields.get(b"host", b"?")
+        account = told.account or (request.account if self._account is not None else b"")
+        return Sight(
+            now_s, client, decision.agent, decision.identity, shape, place, request.method, user_agent,
+            self.session(request, fields, client), account, start, end, own, wall_s,
+        )  # fmt: skip
+
+    def act(
+        self, decision: Decision, sight: Sight, suspicion: Suspicion, fields: Mapping[bytes, bytes] | None
+    ) -> Decision:
+        """The decision when so much is held against the request."""
+        signals, points = suspicion.signals, suspicion.points
+        if points >= 15.0 and fields is not None and self.passes.holds(fields.get(b"cookie", b""), sight):
+            signals, points = (*signals, _PASSED), points + _PASSED.points
+        found: Stage | None = None
+        for stage in self._stages:
+            if stage.at > points or (stage.routes and decision.route_class not in stage.routes):
+                continue
+            if stage.then == "challenge" and not self._may_challenge(sight, points < suspicion.points):
+                continue
+            if stage.then == "refuse" and suspicion.shared:
+                continue
+            if found is None or RANK[stage.then] >= RANK[found.then]:
+                found = stage
+        decision = decision._replace(signals=signals)
+        if found is None:
+            return decision
+        why = max(signals, key=lambda signal: signal.points)
+        name = f"detection: {why.name}"
+        if self.mode is Mode.OBSERVE and decision.mode is Mode.ENFORCE:
+            observed = (*decision.observed, f"{name} ({found.then})") if found.then != "label" else decision.observed
+            return decision._replace(observed=observed, labels=(*decision.labels, why.name))
+        labelled = decision._replace(labels=(*decision.labels, why.name))
+        if found.then == "label":
+            return labelled
+        if found.then == "throttle":
+            assert found.limit is not None
+            limits = (*decision.limits, found.limit) if found.limit not in decision.limits else decision.limits
+            return labelled._replace(action="throttle", rule=name, limits=limits)
+        reason = f"This looks like a program that takes the catalogue: {why.reason}."
+        retry_s = self.terms.refuse_s if found.then == "refuse" else 2.0
+        cookie = b""
+        if found.then == "challenge":
+            cookie = self.passes.cookie(sight.user_agent, sight.wall_s, secure=self.secure)
+            self._note(sight)
+        return labelled._replace(
+            action=found.then, rule=name, reason=reason, limits=(), settles=False, retry_s=retry_s, cookie=cookie
+        )
+
+    def _note(self, sight: Sight) -> None:
+        """One more challenge of this client."""
+        key = sight.client.key + short(sight.user_agent)
+        since_s, count = self._asked.get(key) or (sight.now_s, 0)
+        fresh = sight.now_s - since_s > self.terms.refuse_s
+        self._asked.keep(key, (sight.now_s, 1) if fresh else (since_s, count + 1))
+
+    def _may_challenge(self, sight: Sight, passed: bool) -> bool:
+        """Only a document can be answered with a page, and only somebody who may not have been asked too often."""
+        if not self.terms.challenge or passed or sight.method != "GET":
+            return False
+        shape, role = sight.shape, sight.place.role
+        if role != DOCUMENT and not (role == SEARCH and shape.html):
+            return False
+        if not shape.html and shape.told:
+            return False
+        since_s, count = self._asked.get(sight.client.key + short(sight.user_agent)) or (0.0, 0)
+        return count < MAX_ASKED or sight.now_s - since_s > self.terms.refuse_s
+
+    # -- the answer --------------------------------------------------------------------------------------
+
+    def hear(self, watched: Watched, status: int, body_bytes: int, hints: Mapping[bytes, bytes] | None = None) -> None:
+        """An answer is over: `body_bytes` of it were sent. `hints` are the application's words (HINTS)."""
+        lookout, sight = self.lookout, watched.sight
+        if watched.begun is not None:
+            lookout.end(watched.begun)
+        audio_s = -1.0
+        if hints:
+            account = hints.get(ACCOUNT, b"")[:_LONGEST_NAME]
+            if account:
+                lookout.introduce(sight, account)
+                sight = sight._replace(account=account)
+            if hints.get(ENTITLEMENT) == b"offline" and sight.place.role == AUDIO:
+                sight = sight._replace(place=sight.place._replace(role=DOWNLOAD))
+                lookout.download(sight)
+            audio_s = _seconds(hints.get(AUDIO_SECONDS, b""))
+        if sight.place.role in _AUDIBLE or audio_s >= 0.0:
+            if audio_s < 0.0:
+                audio_s = self.audio_s(sight.place, status, body_bytes)
+            lookout.learn(sight._replace(now_s=lookout.clock()), status, audio_s)
+
+    def audio_s(self, place: Place, status: int, body_bytes: int) -> float:
+        """How much music is in so many bytes of an answer, as far as the policy tells."""
+        if status not in (200, 206) or body_bytes < 1_024:
+            return 0.0
+        by_size = body_bytes * 8.0 / self.terms.bitrate
+        return min(self.terms.segment_s, by_size) if place.role == SEGMENT else by_size
+
+
+def newest_of(browsers: Mapping[str, int]) -> float:
+    """The moment when the newest of these browsers came out, by family and major version."""
+    return max((Claim(family, version).released_s() for family, version in browsers.items()), default=0.0)
+
+
+def _closed(asked: bytes) -> tuple[int, int]:
+    """Both ends of `bytes=START-END`, (-1, -1) for any other range (RFC 9110 14.1.2)."""
+    if not asked.startswith(b"bytes=") or b"," in asked:
+        return -1, -1
+    start, _, end = asked[6:48].partition(b"-")
+    return (int(start), int(end)) if start.isdigit() and end.isdigit() else (-1, -1)
+
+
+def _host(referer: bytes) -> bytes:
+    """The host (and port) of a Referer."""
+    _, separator, rest = referer[:512].partition(b"://")
+    return rest.split(b"/", 1)[0] if separator else b""
+
+
+def _seconds(text: bytes) -> float:
+    """A number of seconds as the application wrote it; -1.0 when it is none."""
+    try:
+        seconds = float(text[:24])
+    except ValueError:
+        return -1.0
+    return seconds if 0.0 <= seconds <= 1e6 else -1.0
