@@ -16,8 +16,8 @@ from pathlib import Path
 from guard import language
 from guard.classify import BROWSER_AGENT, Catalogue
 from guard.conditions import FACTS, Condition, Group, Test
-from guard.directives import OPEN_PATHS
 from guard.detecting import DetectionReader
+from guard.directives import OPEN_PATHS
 from guard.documents import Mapping, Node, Scalar, Sequence
 from guard.errors import Problem
 from guard.identify import read_address

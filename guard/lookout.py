@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from guard.detectors import DETECTORS, OF_CROWDS, Detector
 from guard.detectors.counted import (
+    ASKED,
     BARE,
     BEATS,
     CLIENTS,
@@ -188,6 +189,8 @@ class Lookout:
         if cold and (role in (DOCUMENT, DATA, IMAGE, SITEMAP, PLAYLIST) or role == SEARCH):
             around = self._around(sight)
             if around:
+                if shape.quiet:  # it says what it is: half as much is held against it
+                    around = tuple([signal._replace(points=signal.points / 2) for signal in around])
                 signals += around
                 points += sum(signal.points for signal in around)
         if not signals:
@@ -242,6 +245,7 @@ class Lookout:
                     if shape.rare:
                         meters.see(b"h" + shape.digest, CLIENTS, short(sight.client.key), now_s)
                 keys = (ear, client) if cold and ear is not client else (ear,)
+                asked = place.path.encode("utf-8", "replace")
                 if role == DOCUMENT and cold:
                     keys = (*keys, address, b"p" + sight.client.prefix)
                     if sight.client.asn:
@@ -250,6 +254,8 @@ class Lookout:
                         keys = (*keys, b"j" + shape.handshake)
                     if shape.rare:
                         keys = (*keys, b"h" + shape.digest)
+                for key in keys:
+                    meters.see(key, ASKED, asked, now_s)
                 self._wait(now_s, keys, entrance, at_once=shape.library)
         elif role in _PARTS_OF_PAGES:
             if role == IMAGE:
@@ -267,6 +273,7 @@ class Lookout:
                 add(ear, DATA_CALLS, 1.0, now_s)
             if shape.told and shape.bare and not sight.account:
                 add(ear, BARE, 1.0, now_s)
+                meters.see(ear, ASKED, place.path.encode("utf-8", "replace"), now_s)
                 changed = True
             elif shape.dest == b"empty" or (not shape.dest and (shape.referer or shape.cookie)):
                 self._live(sight, client, ear, 0.5)
@@ -278,17 +285,20 @@ class Lookout:
         elif role == FEED and not shape.conditional:
             meters.see(ear, FEEDS, place.work.encode("utf-8", "replace"), now_s)
             changed = True
-        if role in _EAR_ROLES:
+        if role in _EAR_ROLES and not place.public:
             work = place.work.encode("utf-8", "replace")
             meters.see(ear, TUNES, work, now_s)
             if role == DOWNLOAD and sight.account:
                 meters.see(self.day(sight), TUNES, work, now_s)
             changed = True
-            if sight.start > 0 and sight.end >= 0:
+            if sight.start > 0 and sight.end >= 0 and self.side_by_side(ear, place) >= 2:
                 self._split(ear, place.work, now_s)
         elif role == TRAP:
             changed = True
-        if place.number >= 0 and role in (DOCUMENT, DATA, IMAGE, EMBED, PLAYLIST, AUDIO):
+        if place.number >= 0 and (
+            role in (DOCUMENT, DATA, EMBED)
+            or (role == IMAGE and shape.bare and not shape.player and not shape.claim.special)
+        ):
             number = self._number(place)
             meters.see(ear, NUMBERS, number, now_s)
             if cold and role in (DOCUMENT, IMAGE, DATA) and not (shape.referer or shape.token or sight.account):
@@ -361,6 +371,11 @@ class Lookout:
             self._splits.keep((ear, work), times)
         times.append(now_s)
         del times[:-8]
+
+    def side_by_side(self, ear: bytes, place: Place) -> int:
+        """How many answers with parts of this file are on their way to an ear."""
+        flying = self._flying.get(ear)
+        return flying.get((place.work, place.path), 0) if flying else 0
 
     def splits(self, ear: bytes, work: str, now_s: float) -> int:
         """How many parts of a file, not its beginning, were asked for in the last five seconds."""

@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +32,7 @@ from guard.model import Admission, Decision, Headers, Mode, Reply, Request, Said
 from guard.policy import Policy
 from guard.robotstxt import MAX_BYTES
 from guard.watch import PolicyFile, Swap, carry_on, files_of, succeed, tell
+from guard.watching import ACCOUNT, AUDIO_SECONDS, ENTITLEMENT, HINTS, WORK, Told, Watched
 from guard.witness import give_witness
 
 Scope = MutableMapping[str, Any]
@@ -86,14 +87,15 @@ class _Limited:
         return client.key
 
 
-Passing = tuple[frozenset[bytes], list[tuple[bytes, bytes]], _Limited | None]
-"""How requests of a known kind pass: what is stated on their answers, and the limit that has to admit them."""
+Passing = tuple[frozenset[bytes], list[tuple[bytes, bytes]], _Limited | None, Decision | None]
+"""How requests of a known kind pass: what is stated on their answers, the limit that has to admit them, and the decision
+that each of them is held against where the policy looks at who asks."""
 
 
 class _Terms:
     """One version of the policy as requests meet it: its guard, and what is remembered of its decisions."""
 
-    __slots__ = ("asks_query", "guard", "hurried", "passing", "several", "strictest_mode")
+    __slots__ = ("asks_query", "guard", "hurried", "passing", "several", "strictest_mode", "watching")
 
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
@@ -101,7 +103,8 @@ class _Terms:
         modes = [one.policy.mode for one in (guard, *guard.scopes)]
         self.strictest_mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.OBSERVE  # for hosts that are none
         self.hurried = guard.record is None and (guard.several or _may_hurry(guard))
-        self.asks_query = any(one.asks_query for one in (guard, *guard.scopes))
+        self.watching = guard.watching is not None
+        self.asks_query = any(one.asks_query or one.watching is not None for one in (guard, *guard.scopes))
         self.passing: Memo[tuple[object, ...], Passing] = Memo(8_192)  # requests that are known to pass
 
 
@@ -175,6 +178,7 @@ class GuardMiddleware:
         self._passing = terms.passing
         self._hurried = terms.hurried
         self._asks_query = terms.asks_query
+        self._watching = terms.watching
         self._signs = guard.policy.verifying.signatures is not None
         for one in (guard, *guard.scopes):
             one.listeners.add(self)
@@ -205,7 +209,10 @@ class GuardMiddleware:
                     )
                 )
                 if known and not (self._signs and b"signature-input" in fields):
-                    ours, added, limited = known
+                    ours, added, limited, decision = known
+                    if decision is not None and not self._glance(scope, fields, decision):
+                        await self._consider(scope, receive, send)
+                        return
                     if limited is None:
                         self._terms.guard.passed += 1
                     else:
@@ -236,6 +243,11 @@ class GuardMiddleware:
 
                     return await self.app(scope, receive, state)
         await self._consider(scope, receive, send)
+
+    def _glance(self, scope: Scope, fields: dict[bytes, bytes], decision: Decision) -> bool:
+        """Look at who asks. False when more has to be done: something is held against them, or their answer is music,
+        of which more than its head is of interest."""
+        return False
 
     async def _look_closer(
         self, scope: Scope, receive: Receive, send: Send, limited: _Limited, admission: Admission
@@ -273,6 +285,25 @@ class GuardMiddleware:
         decision = guard.decide(request)
         if host is not None and not is_host(host):
             decision = decision._replace(action="reject", limits=(), mode=terms.strictest_mode)
+        if guard.watching is not None and kind == "http":
+            decision, watched = guard.watch(request, decision, dict(scope["headers"]), _told(scope, request, guard))
+            if watched is not None:
+                await self._listen(scope, receive, send, guard, request, host, decision, watched)
+                return
+        await self._decided(scope, receive, send, guard, request, host, decision)
+
+    async def _decided(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        guard: Guard,
+        request: Request,
+        host: bytes | None,
+        decision: Decision,
+    ) -> None:
+        """Ask the limits; then refuse, or pass on."""
+        kind, terms = scope["type"], self._terms
         admission: Admission | None = None
         if decision.limits:
             asked = guard.admit(request, guard.client(request), decision)
@@ -289,9 +320,17 @@ class GuardMiddleware:
         stated = _stated(said)
         if guard.record is None and (decision.action == "allow" or (admission is not None and admission.allowed)):
             alike = request.signed is None and not guard.checks(decision.agent)  # whoever sends it
-            if alike and kind == "http" and said.lasting and _may_hurry(guard) and _is_simple(decision):
+            watching = guard.watching is not None
+            if (
+                alike
+                and not watching
+                and kind == "http"
+                and said.lasting
+                and _may_hurry(guard)
+                and _is_simple(decision)
+            ):
                 limited = _Limited(guard, decision) if decision.limits else None
-                _remember(terms, scope, request, host, (*stated, limited))
+                _remember(terms, scope, request, host, (*stated, limited, None))
             await self.app(scope, receive, _stating(send, stated))
             guard.count(decision)
             return
@@ -306,6 +345,42 @@ class GuardMiddleware:
             if decision.settles and asked.done() and not asked.cancelled() and asked.result().allowed:
                 guard.leave(request, guard.client(request), decision, 0)
             raise
+
+    async def _listen(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        guard: Guard,
+        request: Request,
+        host: bytes | None,
+        decision: Decision,
+        watched: Watched,
+    ) -> None:
+        """Pass on, and tell the lookout what came of it: how much was sent, and the application's own words."""
+        status, body_bytes, bodiless = 0, 0, request.method == "HEAD"
+        hints: dict[bytes, bytes] = {}
+
+        async def overhear(message: Message) -> None:
+            nonlocal status, body_bytes
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                for name, value in message.get("headers") or ():
+                    if name.lower() in HINTS:
+                        hints[name.lower()] = value
+                if hints:
+                    message["headers"] = [pair for pair in message["headers"] if pair[0].lower() not in HINTS]
+            elif not bodiless:
+                body_bytes += _sent_bytes(message)
+            await send(message)
+
+        try:
+            await self._decided(scope, receive, overhear, guard, request, host, decision)
+        finally:
+            said = scope.get("state")
+            if isinstance(said, MutableMapping) and isinstance(words := said.get("guard"), Mapping):
+                hints |= _spoken(words)
+            guard.hear(watched, status, body_bytes, hints)
 
     async def _see_off(
         self,
@@ -580,6 +655,30 @@ def _sent_bytes(message: Message) -> int:
             with contextlib.suppress(OSError):
                 return Path(message["path"]).stat().st_size
     return 0
+
+
+def _told(scope: Scope, request: Request, guard: Guard) -> Told:
+    """What is known of a request from elsewhere than its headers: who stands in front of us may have said whose it is,
+    as `scope["state"]["guard"]`."""
+    account = b""
+    said = scope.get("state")
+    if isinstance(said, MutableMapping) and isinstance(words := said.get("guard"), Mapping):
+        account = _spoken(words).get(ACCOUNT, b"")
+    secure = False
+    if guard.watching is not None and guard.watching.secure is None:
+        own = "https" if scope.get("scheme") == "https" else "http"
+        secure = outer_scheme(own, request.peer, scope["headers"], guard.trusted) == "https"
+    return Told(account, None, secure)
+
+
+def _spoken(words: Mapping[str, object]) -> dict[bytes, bytes]:
+    """The application's words in `scope["state"]["guard"]`, as the headers would say them."""
+    names = {"account": ACCOUNT, "entitlement": ENTITLEMENT, "audio_seconds": AUDIO_SECONDS, "work": WORK}
+    return {
+        name: str(words[word]).encode("utf-8", "replace")
+        for word, name in names.items()
+        if word in words and words[word] is not None
+    }
 
 
 def _is_simple(decision: Decision) -> bool:

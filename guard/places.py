@@ -28,13 +28,15 @@ _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".svg")
 _IDS = ("id", "songid", "track", "itemid", "trackid")
 _PAGES = ("offset", "page", "start", "from", "skip", "cursor", "songoffset", "albumoffset", "artistoffset")
 _ASKED = ("q", "query", "term", "search", "s")
+_SIGNS = frozenset(("apikey", "api_key", "t", "p", "token", "access_token", "jwt", "x-plex-token"))
 _SHORT = 2
 MAX_WORK_CHARS = 64
 
 
 class Place(NamedTuple):
     """`role` is one of ROLES by number. `number` is -1 where the work's id is no number. `walked` says that a search
-    turns pages or asks for one or two letters. `begins` tells the first request for a track from those for its parts.
+    turns pages or asks for one or two letters; `public` that it is an episode of what is handed out by feeds.
+    `signed` says that the query carries what somebody signs in with.
     """
 
     role: int
@@ -43,13 +45,20 @@ class Place(NamedTuple):
     route_class: RouteClass
     walked: bool = False
     path: str = ""
+    public: bool = False
+    signed: bool = False
 
 
 def read_place(
-    path: str, query: str, route_class: RouteClass, method: str, special: Callable[[str], str] | None = None
+    path: str,
+    query: str,
+    route_class: RouteClass,
+    method: str,
+    special: Callable[[str], str] | None = None,
+    feeds: frozenset[str] = frozenset(),
 ) -> Place:
     """The place of a readable path (lower case or as sent, without query). `special` tells "trap" and "download" of
-    paths that the policy names, "" for all others."""
+    paths that the policy names, "" for all others; `feeds` are the first parts of the paths of feeds."""
     named = special(path) if special is not None else ""
     parts = [part for part in path.split("/") if part]
     last = parts[-1].lower() if parts else ""
@@ -61,7 +70,9 @@ def read_place(
         asked = next((pairs[name] for name in _ASKED if name in pairs), None)
         paged = any(pairs.get(name, "") not in ("", "0") for name in _PAGES)
         walked = paged or (asked is not None and len(asked) <= _SHORT)
-    return Place(role, work, number, route_class, walked, path)
+    public = role == AUDIO and bool(parts) and parts[0] in feeds
+    signed = bool(pairs) and not _SIGNS.isdisjoint(pairs)
+    return Place(role, work, number, route_class, walked, path, public, signed)
 
 
 def _role(route_class: RouteClass, path: str, last: str, pairs: dict[str, str], method: str, named: str) -> int:

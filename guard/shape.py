@@ -100,7 +100,8 @@ def read_shape(
     signals: list[Signal] = []
     if claim.family and not library and not agent.category.startswith("ai") and agent.category not in QUIET:
         signals += _consistency(fields, claim, secure, proxied, newest_s, dest)
-        if http1 and secure and not proxied and claim.has_fetch_metadata and not claim.special:
+        half = any(signal.name == "half a browser" for signal in signals)  # what strips headers speaks HTTP/1, too
+        if http1 and not half and secure and not proxied and claim.has_fetch_metadata and not claim.special:
             signals.append(Signal("protocol", 6, "the browser that it claims to be speaks HTTP/2 over HTTPS"))
         if ordered and not proxied and (wrong := _out_of_order(fields, claim)):
             signals.append(Signal("header order", 6, wrong))

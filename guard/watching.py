@@ -22,7 +22,7 @@ from guard.memo import Memo
 from guard.model import Agent, Client, Decision, Detecting, Identity, Mode, Request, Signal, Stage
 from guard.passes import Passes
 from guard.patterns import PathPatterns
-from guard.places import AUDIO, DOCUMENT, DOWNLOAD, SEARCH, SEGMENT, Place, read_place
+from guard.places import ASSET, AUDIO, DATA, DOCUMENT, DOWNLOAD, IMAGE, SEARCH, SEGMENT, Place, read_place
 from guard.policy import Policy
 from guard.shape import WATCHED, Shape, read_shape, untold_shape
 
@@ -60,10 +60,11 @@ class Watched(NamedTuple):
 
 class Told(NamedTuple):
     """What is known of a request from elsewhere than its headers: the application's word on the account and on what it
-    is entitled to, and whether it spoke HTTP/1 to the outermost hop (None = not known)."""
+    is entitled to, whether it spoke HTTP/1 to the outermost hop (None = not known), and whether it spoke HTTPS."""
 
     account: bytes = b""
     http1: bool | None = None
+    secure: bool = False
 
 
 UNTOLD = Told()
@@ -76,12 +77,21 @@ class Watching:
         self.terms = terms
         self.lookout = lookout
         self.mode = terms.mode or policy.mode
-        self.secure = policy.site.url.startswith("https://") if terms.secure is None else terms.secure
+        self.secure = terms.secure
+        if self.secure is None and policy.site.url:
+            self.secure = policy.site.url.startswith("https://")
         self.passes = Passes(secret)
         self._session = policy.site.session
         self._account = policy.site.account if policy.site.account and policy.site.account[0] == "header" else None
         self._special = PathPatterns((*terms.traps, *terms.downloads), case_sensitive=policy.site.case_sensitive)
         self._traps = len(terms.traps)
+        self._feeds = frozenset(
+            pattern.split("/")[1]
+            for entry in policy.routes
+            if entry.route_class == "feed"
+            for pattern in entry.paths
+            if pattern.count("/") and "*" not in pattern.split("/")[1]
+        )
         self._has_special = bool(terms.traps or terms.downloads)
         self._lower = not policy.site.case_sensitive
         self._protocol = terms.protocol_header.encode()
@@ -98,7 +108,7 @@ class Watching:
         """The moment by which the age of a browser is told."""
         return self.terms.newest_s or time.time()
 
-    def shape(self, fields: Mapping[bytes, bytes], agent: Agent, http1: bool | None) -> Shape:
+    def shape(self, fields: Mapping[bytes, bytes], agent: Agent, http1: bool | None, secure: bool) -> Shape:
         """The shape of these headers; made once for all that look alike."""
         get = fields.get
         key = (
@@ -112,6 +122,7 @@ class Watching:
             get(b"sec-fetch-site"),
             get(b"sec-ch-ua"),
             http1,
+            secure,
             get(self._ja4) if self._ja4 else None,
         )
         shape = self._shapes.young.get(key) or self._shapes.get(key)
@@ -119,7 +130,7 @@ class Watching:
             shape = read_shape(
                 fields,
                 agent,
-                secure=self.secure,
+                secure=secure,
                 newest_s=self.newest_s(),
                 http1=http1,
                 ja4=get(self._ja4, b"") if self._ja4 else b"",
@@ -137,9 +148,8 @@ class Watching:
         if place is None:
             readable = path or request.target.decode("latin-1")
             query = request.query.decode("latin-1")
-            place = read_place(
-                readable, query, route_class, request.method, self.special if self._has_special else None
-            )
+            special = self.special if self._has_special else None
+            place = read_place(readable, query, route_class, request.method, special, self._feeds)
             if len(request.target) + len(request.query) <= 512:
                 self._places.keep(key, place)
         return place
@@ -164,7 +174,7 @@ class Watching:
                 name, _, value = pair.partition(b"=")
                 if name.strip().lower() in SESSIONS:
                     return short(value)
-        token = fields.get(b"authorization")
+        token = fields.get(b"authorization") or fields.get(b"x-emby-authorization") or fields.get(b"x-emby-token")
         if token is not None:
             return short(token + client.key)
         return b""
@@ -216,7 +226,12 @@ class Watching:
         if self._protocol:
             said = fields.get(self._protocol, b"").upper()
             http1 = said.startswith((b"HTTP/1", b"1", b"H1")) if said else None
-        shape = self.shape(fields, decision.agent, http1)
+        secure = told.secure if self.secure is None else self.secure
+        shape = self.shape(fields, decision.agent, http1, secure)
+        if place.role == DOCUMENT and not shape.html:
+            place = _as_fetched(place, shape, fields.get(b"accept", b""))
+        if place.signed and not shape.token:
+            shape = shape._replace(token=True, bare=False)
         start = end = -1
         if place.role in _AUDIBLE and (asked := fields.get(b"range")) is not None:
             start, end = _closed(asked)
@@ -265,7 +280,7 @@ class Watching:
         retry_s = self.terms.refuse_s if found.then == "refuse" else 2.0
         cookie = b""
         if found.then == "challenge":
-            cookie = self.passes.cookie(sight.user_agent, sight.wall_s, secure=self.secure)
+            cookie = self.passes.cookie(sight.user_agent, sight.wall_s, secure=bool(self.secure))
             self._note(sight)
         return labelled._replace(
             action=found.then, rule=name, reason=reason, limits=(), settles=False, retry_s=retry_s, cookie=cookie
@@ -280,7 +295,7 @@ class Watching:
 
     def _may_challenge(self, sight: Sight, passed: bool) -> bool:
         """Only a document can be answered with a page, and only somebody who may not have been asked too often."""
-        if not self.terms.challenge or passed or sight.method != "GET":
+        if not self.terms.challenge or passed or sight.method != "GET" or sight.shape.quiet:
             return False
         shape, role = sight.shape, sight.place.role
         if role != DOCUMENT and not (role == SEARCH and shape.html):
@@ -318,6 +333,22 @@ class Watching:
             return 0.0
         by_size = body_bytes * 8.0 / self.terms.bitrate
         return min(self.terms.segment_s, by_size) if place.role == SEGMENT else by_size
+
+
+_BY_DEST = {b"image": IMAGE, b"style": ASSET, b"script": ASSET, b"font": ASSET, b"empty": DATA, b"manifest": ASSET}
+
+
+def _as_fetched(place: Place, shape: Shape, accept: bytes) -> Place:
+    """What a path that no route names is, by how it is fetched: not everything without an ending is a page."""
+    if shape.dest:
+        role = _BY_DEST.get(shape.dest, place.role)
+    elif accept.startswith(b"image/"):
+        role = IMAGE
+    elif accept.startswith((b"application/json", b"audio/")):
+        role = DATA
+    else:
+        return place
+    return place._replace(role=role)
 
 
 def newest_of(browsers: Mapping[str, int]) -> float:

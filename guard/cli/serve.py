@@ -205,7 +205,8 @@ def _work(
     import uvloop
 
     store = open_store(store_url, workers=arguments.workers, secret=secret)
-    guard = Guard(version.policy, store=store, record=_recorder(arguments.log), rendered=version.rendered)
+    record = _recorder(arguments.log)
+    guard = Guard(version.policy, store=store, record=record, rendered=version.rendered, secret=secret)
     worker = Worker(guard, upstream, Timeouts(drain_s=arguments.drain), ask_robots=not arguments.ignore_robots)
     gc.collect()
     gc.freeze()  # what was loaded stays: no collector needs to look at it again

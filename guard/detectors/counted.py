@@ -39,10 +39,11 @@ SPECS: tuple[Spec, ...] = (
     Distinct("living", 8, 256),
     Distinct("names", 8, 64),
     Distinct("hours", 8, 64),
+    Distinct("asked", 8, 256),
 )
 (
     DOCUMENTS, COLD, ENTRANCES, LIFE, IMAGES, DATA_CALLS, BARE, ODD, SEARCHES, WALKED, BEATS, HEADS, SITEMAPS, PARTS,
-    LEAD, FIRST, NUMBERS, TUNES, FEEDS, CLIENTS, LIVING, NAMES, HOURS,
+    LEAD, FIRST, NUMBERS, TUNES, FEEDS, CLIENTS, LIVING, NAMES, HOURS, ASKED,
 ) = range(len(SPECS))  # fmt: skip
 
 

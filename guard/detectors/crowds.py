@@ -15,10 +15,11 @@ def dead_prefix(life: Life) -> Signal | None:
     """A /24 or /48 where page after page is opened and nobody lives. At least four addresses and twelve documents."""
     if life.key[:1] != b"p":
         return None
-    documents, clients, living = life[of.DOCUMENTS], life[of.CLIENTS], life[of.LIVING]
+    documents = min(life[of.DOCUMENTS], life[of.ASKED])
+    clients, living = life[of.CLIENTS], life[of.LIVING]
     if documents < 10 or clients < 4 or living > 0.2 * clients:
         return None
-    points = min(36.0, 20.0 + documents / 3.0)
+    points = min(36.0, 14.0 + 0.45 * documents)
     return Signal(
         "dead neighbourhood", points, f"{documents:.0f} pages from {clients:.0f} neighbours, {living:.0f} of them live"
     )
@@ -29,7 +30,8 @@ def dead_network(life: Life) -> Signal | None:
     what else is odd, and never suffices: people come out of such networks, too (VPNs, relays)."""
     if life.key[:1] != b"n":
         return None
-    documents, clients, living = life[of.DOCUMENTS], life[of.CLIENTS], life[of.LIVING]
+    documents = min(life[of.DOCUMENTS], life[of.ASKED])
+    clients, living = life[of.CLIENTS], life[of.LIVING]
     if documents < 40 or clients < 12 or living > 0.05 * clients:
         return None
     return Signal("dead network", 12, f"{clients:.0f} addresses of one network open pages, {living:.0f} of them live")
@@ -40,7 +42,8 @@ def dead_shape(life: Life) -> Signal | None:
     who do."""
     if life.key[:1] not in b"hj":
         return None
-    documents, clients, living = life[of.DOCUMENTS], life[of.CLIENTS], life[of.LIVING]
+    documents = min(life[of.DOCUMENTS], life[of.ASKED])
+    clients, living = life[of.CLIENTS], life[of.LIVING]
     if documents < 16 or clients < 6 or living > 0.05 * clients:
         return None
     return Signal(
@@ -64,7 +67,7 @@ def lifeless_address(life: Life) -> Signal | None:
     """An address from which pages are opened under name after name, and nothing lives."""
     if life.key[:1] != b"a":
         return None
-    documents = life[of.DOCUMENTS]
+    documents = min(life[of.DOCUMENTS], life[of.ASKED])
     if documents < 8 or life[of.LIFE] > 0.1 * documents or life[of.CLIENTS] < 4:
         return None
     return Signal(

@@ -21,9 +21,12 @@ def tunes_per_ear(life: Life) -> Signal | None:
     if role not in (PLAYLIST, SEGMENT, AUDIO):
         return None
     tunes, lead_s = life[of.TUNES], life[of.LEAD]
-    if tunes < 6 or lead_s < 900 or life.sight.place.path.startswith("/podcast"):
+    if tunes < 6 or lead_s < 900 or life.sight.place.public:
         return None
     enough, ahead_s = (KNOWN_TUNES, KNOWN_LEAD_S) if life.known else (float(TUNES), LEAD_S)
+    if not life.known and life.shape.player:  # several may play behind one address, all under one name
+        times = 3.0 if life.sight.agent.category == "device" else 1.5
+        enough, ahead_s = times * enough, times * ahead_s
     if not life.known and life[of.BEATS] >= 0.4 * tunes:  # its player tells of playing, in step
         enough, ahead_s = 1.8 * enough, 1.8 * ahead_s
     share = min(tunes / enough, lead_s / ahead_s)
@@ -46,10 +49,11 @@ def lanes(life: Life) -> Signal | None:
 
 
 def split_ranges(life: Life) -> Signal | None:
-    """One file in several closed ranges within seconds. Players ask with an open end, or for two bytes."""
+    """One file in several closed ranges side by side. Players ask with an open end, for two bytes, or for one part
+    after the other."""
     count = life.lookout.splits(life.key, life.sight.place.work, life.now_s)
-    if count >= 3 and not life.known:
-        return Signal("split ranges", 12.0 * count, f"{count + 1} parts of one file within five seconds")
+    if count >= 2 and not life.known:
+        return Signal("split ranges", min(44.0, 16.0 * count), f"{count + 2} parts of one file side by side")
     return None
 
 

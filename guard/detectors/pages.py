@@ -14,7 +14,7 @@ def lifeless_documents(life: Life) -> Signal | None:
     People: 16 to 20 pages of a text browser, which keeps its cookie and comes from our own pages. Hence the bound: 22
     for who does neither, 44 for who does both; 8 for programs that say they are.
     """
-    count, alive = life[of.DOCUMENTS] + life[of.SITEMAPS], life[of.LIFE]
+    count, alive = min(life[of.DOCUMENTS], life[of.ASKED]) + life[of.SITEMAPS], life[of.LIFE]
     if life.known or count < 4 or alive > 0.12 * count:
         return None
     shape = life.shape
@@ -56,8 +56,9 @@ def cold_audio(life: Life) -> Signal | None:
 
 
 def data_for_nobody(life: Life) -> Signal | None:
-    """Calls of the API without cookie, token and page. People: none; programs get a key."""
-    count = life[of.BARE]
+    """Calls of the API without cookie, token and page, for one thing after the other. People: none; programs get a
+    key. Asking the same over and over (what is playing now) is no harvest."""
+    count = min(life[of.BARE], life[of.ASKED])
     if life.known or count < 4 or not life.shape.bare:
         return None
     pages = life[of.DOCUMENTS]

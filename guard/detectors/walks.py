@@ -14,6 +14,8 @@ def sequence(life: Life) -> Signal | None:
     if chain < 8 or (life.known and life[of.BEATS] > 0):
         return None
     points = min(40.0, 30.0 * (chain - 2) / 22.0)
+    if life.shape.token and not life.known:  # an app that syncs looks just so: whether it may, its server knows
+        return Signal("sequence", min(18.0, points), f"{chain} ids one after the other, with a token")
     if life.known or (life.session and life[of.LIFE] > 2):
         points /= 2.5
     elif life[of.LIFE] > 2 or life.sight.place.role not in (DOCUMENT, DATA, IMAGE):
@@ -40,7 +42,7 @@ def feeds(life: Life) -> Signal | None:
     found, heads = life[of.FEEDS], life[of.HEADS]
     if (found < 2 and heads < 8) or life.known:
         return None
-    points = 1.4 * found + 0.9 * heads
+    points = 1.8 * found + 1.05 * heads
     if life.shape.quiet or life.shape.player:
         points /= 4
     return Signal("feed walk", min(40.0, points), f"{found:.0f} feeds unconditionally, {heads:.0f} questions for sizes")
@@ -60,6 +62,8 @@ def sitemap(life: Life) -> Signal | None:
 def coverage(life: Life) -> Signal | None:
     """So many different tracks in so little time. People not signed in: 20 an hour."""
     if life.known:
+        return None
+    if life.sight.place.public or life.shape.token:
         return None
     tunes = life[of.TUNES]
     hours = max(1.0, (life.now_s - life[of.FIRST]) / of.HOUR_S)

@@ -27,6 +27,7 @@ from guard.proxy.heads import (
     write_statement,
 )
 from guard.replies import NO_STORE
+from guard.watching import HINTS, Told, Watched
 
 if TYPE_CHECKING:
     from guard.proxy.client import ClientConnection
@@ -45,6 +46,8 @@ class Exchange:
     # Most exchanges never set most of these: as class attributes they cost nothing.
     upstream: UpstreamConnection | None = None
     admission: Admission | None = None
+    watched: Watched | None = None  # what is to be told of the answer when it is over
+    hints: dict[bytes, bytes] | None = None  # what the application tells with it
     taken: Decision | None = None  # what was asked of the limits, where one wants to know when it is over
     decision_id = ""
     answering = False  # the answer's head has been written
@@ -87,6 +90,10 @@ class Exchange:
         if guard.asks_name:
             self.request = request = guard.name(request, head.headers, head.query[1:])
         self.client, self.decision = client, decision = guard.consider(request)
+        if guard.watching is not None and not head.websocket:
+            told = Told(secure=guard.watching.secure is None and self._is_secure(peer))
+            decision, self.watched = guard.watch(request._replace(query=head.query[1:]), decision, head.fields, told)
+            self.decision = decision
         if decision.action == "allow":
             self._forward()
             return
@@ -100,6 +107,10 @@ class Exchange:
                 asked.add_done_callback(self._admitted)
                 return
         self._act(client, decision)
+
+    def _is_secure(self, peer: str | None) -> bool:
+        """Did the client speak HTTPS, as far as we or a hop of ours can tell?"""
+        return outer_scheme(self.connection.scheme.decode(), peer, self.head.headers, self.guard.trusted) == "https"
 
     def _admitted(self, future: asyncio.Future[Admission]) -> None:
         if future.cancelled():
@@ -240,6 +251,8 @@ class Exchange:
             return
         if self.guard.work_header and self._named(head, whole):
             return
+        if self.guard.watching is not None:
+            self.hints = _hints(head)
         self.answering = True
         self.status = head.status
         framing = head.framing
@@ -366,6 +379,8 @@ class Exchange:
             return
         self.done = True
         guard = self.guard
+        if self.watched is not None:
+            guard.hear(self.watched, self.status, self.sent_bytes, self.hints)
         if self.taken is not None:
             guard.leave(self.request, self.client, self.taken, self.sent_bytes)
         if guard.record is None:
@@ -384,6 +399,12 @@ class Exchange:
             )
         except Exception:  # noqa: BLE001  # a recorder that fails must not take the answer with it
             _log.exception("a decision could not be recorded")
+
+
+def _hints(head: ResponseHead) -> dict[bytes, bytes] | None:
+    """The application's words to the guard, which go no further."""
+    found = {name: value for name in HINTS if (value := head.take(name)) is not None}
+    return found or None
 
 
 def _host(head: RequestHead) -> bytes:

@@ -138,6 +138,7 @@ class RequestHead:
     __slots__ = (
         "_fields",
         "_lines",
+        "_mapping",
         "_nominated",
         "_passed",
         "_via",
@@ -172,6 +173,7 @@ class RequestHead:
             raise BadRequest(431, "too many fields")
         young = _fields.young
         self._lines = lines
+        self._mapping: dict[bytes, bytes] | None = None
         fields: list[Field] = []
         passed: list[bytes] = []
         self._fields, self._passed = fields, passed
@@ -260,6 +262,14 @@ class RequestHead:
     def headers(self) -> Headers:
         """All fields, names in lower case."""
         return tuple([(name, value) for _, name, value in self._fields])
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """The fields by name, in their order; of several the last."""
+        found = self._mapping
+        if found is None:
+            found = self._mapping = {name: value for _, name, value in self._fields}
+        return found
 
     def for_upstream(self, trusted: bool) -> bytes:
         """The head as it goes on, up to the forwarding fields that depend on the connection (no empty line yet).

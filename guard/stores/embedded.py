@@ -28,6 +28,7 @@ from pathlib import Path
 
 from guard.errors import StoreError
 from guard.model import Admission, Limit
+from guard.observe import Meters
 from guard.protocols import Lease, Store
 from guard.stores.memory import MemoryStore
 
@@ -234,6 +235,14 @@ class EmbeddedStore:
         self._lock: int | None = None
         self._store: Store = MemoryStore(share=workers)
         self._watching: asyncio.Task[None] | None = None
+        self._meters: Meters | None = None
+
+    def observe(self, meters: Meters) -> None:
+        """Sync these meters behind requests, too."""
+        self._meters = meters
+        observe = getattr(self._store, "observe", None)
+        if observe is not None:
+            observe(meters)
 
     def __repr__(self) -> str:
         return f"EmbeddedStore({self._store!r})"
@@ -272,7 +281,7 @@ class EmbeddedStore:
         else:
             await asyncio.to_thread(_wait_for, self._home / "valkey.sock")
         url = f"unix://{self._home / 'valkey.sock'}"
-        self._store = RedisStore(url, workers=self._workers, secret=self._secret)
+        self._store = RedisStore(url, workers=self._workers, secret=self._secret, meters=self._meters)
         await self._store.open()
         self._watching = asyncio.create_task(self._watch(), name="guard-store-embedded")
 

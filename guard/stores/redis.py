@@ -113,6 +113,14 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"RedisStore({self._shown}, {'local' if self.breaker_open else 'shared'})"
 
+    def observe(self, meters: Meters) -> None:
+        """Sync these meters behind requests, too. Before `open`, or between two requests."""
+        self.meters = meters
+        if self._script is None:
+            self._script = Script("meters.lua")
+        if self._loop is not None:
+            self._sync_soon()
+
     @property
     def errors(self) -> int:
         """Failures of servers so far."""
