@@ -174,6 +174,9 @@ HeldKey = tuple[bytes, bytes, "str | None"]
 Hop = tuple["str | None", "bytes | None"]
 """A peer, and the line of the header that hops write: what an edge can know a client by, before all else."""
 
+HeldBy = tuple["str | None", Lease]
+"""A peer, and what is held for a client that comes by it."""
+
 Standing = tuple[Client, tuple[str, ...], tuple[str, ...]]
 """A client, the policy's networks that hold it, and the agents whose published networks do."""
 
@@ -240,7 +243,7 @@ class Guard:
         self._state(self._stating)
         self.passed = 0  # requests that an edge let through without asking again
         self.keys: Memo[Hop, bytes] = Memo(16_384)  # what an edge knows clients by
-        self._leases: dict[str, Memo[Hop, Lease]] = {}
+        self._leases: dict[str, Memo[str | bytes | None, HeldBy]] = {}
         self.admitted = 0  # and those for which it asked nothing but the limit
         self.tally: dict[tuple[str, Mode], int] = {}
         self._published = read_published(policy.site.published_networks)
@@ -998,8 +1001,9 @@ class Guard:
             return self.store.take(limit, client.key, limit.cost * decision.cost)
         return admit(self.store, asks_of(request, client, decision, self.policy.site.name))
 
-    def leases(self, limit: Limit) -> Memo[Hop, Lease]:
-        """What edges know to be held of a limit, by client: one bounded table for each limit."""
+    def leases(self, limit: Limit) -> Memo[str | bytes | None, HeldBy]:
+        """What edges know to be held of a limit, by the line that hops wrote, or by the peer where there is none: one
+        bounded table for each limit. It holds for that peer alone; who comes by two of them is asked about oftener."""
         return self._leases.setdefault(limit.name, Memo(16_384))
 
     def leave(self, request: Request, client: Client, decision: Decision, body_bytes: int) -> None:

@@ -22,14 +22,14 @@ from hashlib import blake2b
 from math import inf
 from typing import NamedTuple
 
-from guard.detectors import DETECTORS, OF_CROWDS, Detector
+from guard.detectors import DETECTORS, OF_CROWDS, ROLES_OF, Detector
 from guard.detectors.counted import (
     ASKED,
     BARE,
     BEATS,
     CLIENTS,
     COLD,
-    DATA_CALLS,
+    CALLS,
     DAY_S,
     DOCUMENTS,
     ENTRANCES,
@@ -51,6 +51,7 @@ from guard.detectors.counted import (
     WALKED,
     make_meters,
     short,
+    shorts,
 )
 from guard.detectors.life import Life
 from guard.memo import Memo
@@ -67,6 +68,7 @@ from guard.places import (
     FEED,
     IMAGE,
     PLAYLIST,
+    ROLES,
     SEARCH,
     SEGMENT,
     SITEMAP,
@@ -82,6 +84,13 @@ MAX_WAITING = 20_000
 MAX_IN_FLIGHT = 64
 """Of one key; more are not counted."""
 
+LIVE_S = 1.0
+"""Signs of life of one ear are counted so often at most; what comes between goes with the next one."""
+
+NOTED_S = 300.0
+_NUMBERED = frozenset((DOCUMENT, DATA, EMBED))
+_WALKED = frozenset((DOCUMENT, IMAGE, DATA))
+_SUSPECT_ROLES = frozenset((DOCUMENT, DATA, IMAGE, SITEMAP, PLAYLIST, SEARCH))
 _EAR_ROLES = frozenset((PLAYLIST, SEGMENT, AUDIO, DOWNLOAD))
 _DOCUMENTS = frozenset((DOCUMENT, EMBED, SITEMAP))
 _CALLS = frozenset((DATA, SEARCH))
@@ -129,6 +138,21 @@ class Suspicion(NamedTuple):
 NOTHING = Suspicion(0.0, ())
 
 
+class Ear:
+    """What this worker knows of one ear beside its numbers: what is held against it and whether it was seen to live;
+    when it has to be noted, and a sign of life counted, next; how many things with an id it asked for."""
+
+    __slots__ = ("alive", "asked", "call_s", "held", "key", "live_s", "lively", "note_s")
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.alive = False
+        self.held: Suspicion | None = None
+        self.live_s = self.call_s = self.note_s = -inf
+        self.asked = 0
+        self.lively = 0.0
+
+
 class Lookout:
     """Watches requests of one site. `detectors` are asked about each ear, `crowds` about each neighbourhood."""
 
@@ -146,10 +170,13 @@ class Lookout:
         self._ahead_s = wall() - clock()  # of the wall's clock
         self.take(terms)
         self.meters = make_meters() if meters is None else meters
-        self.detectors = tuple(detectors)
+        self._asked = tuple(
+            tuple(one for one in detectors if one not in ROLES_OF or role in ROLES_OF[one])
+            for role in range(len(ROLES))
+        )
         self.crowds = tuple(crowds)
-        self.held: Memo[bytes, Suspicion] = Memo(16_384)  # by key: what is held against it
-        self.alive: Memo[bytes, bool] = Memo(32_768)  # sessions that were seen to live
+        self._ears: Memo[bytes, Ear] = Memo(16_384)
+        self._introduced = False
         self.accounts: Memo[bytes, bytes] = Memo(32_768)  # what the application told of a session or token
         self._crowds: Memo[bytes, tuple[float, tuple[Signal, ...]]] = Memo(8_192)
         self._waiting: deque[tuple[float, tuple[bytes, ...], bool]] = deque()
@@ -171,179 +198,219 @@ class Lookout:
         role = place.role
         if self._waiting and self._waiting[0][0] <= now_s:
             self._settle(now_s)
-        client = b"c" + sight.client.key + short(sight.user_agent)
-        ear = self._ear(sight, client)
-        cold = ear is client or (ear not in self.alive.young and self.alive.get(ear) is None)
-        signals: list[Signal] = list(shape.signals)
-        held = self.held.young.get(ear) or self.held.get(ear)
-        if held is None and cold:
-            held = self.held.young.get(client) or self.held.get(client)
-        if held is not None and held.until_s > now_s:
-            return held
-        changed = self._count(sight, role, client, ear, cold)
-        points = shape.points
-        if changed:
-            found = self._judge(sight, ear, client if cold else b"")
-            signals += found
-            points += sum(signal.points for signal in found)
-        if cold and (role in (DOCUMENT, DATA, IMAGE, SITEMAP, PLAYLIST) or role == SEARCH):
+        home = self.client_key(sight)
+        key = self.ear_key(sight, home)
+        ear = self._ears.young.get(key) or self._ears.get(key) or self._meet(key)
+        if key is home:
+            home = ear.key
+        key = ear.key
+        held = ear.held
+        cold = not ear.alive
+        if held is None and cold and key is not home:
+            client = self._ears.get(home)
+            held = client.held if client is not None else None
+        if held is not None:
+            if held.until_s > now_s:
+                return held
+            ear.held = None
+        if now_s >= ear.note_s:
+            self._note(ear, now_s)
+        if not cold and role in _PARTS_OF_PAGES and not shape.points and shape.dest != b"document":
+            self._live(sight, home, ear)
+            return NOTHING
+        judged = self._count(sight, role, home, ear, cold)
+        points, signals = shape.points, shape.signals
+        if judged:
+            found = self._judge(sight, key, home if cold else b"", role)
+            if found:
+                signals = (*signals, *found)
+                points += sum([signal.points for signal in found])
+        if cold and role in _SUSPECT_ROLES:
             around = self._around(sight)
             if around:
                 if shape.quiet:  # it says what it is: half as much is held against it
                     around = tuple([signal._replace(points=signal.points / 2) for signal in around])
-                signals += around
-                points += sum(signal.points for signal in around)
+                signals = (*signals, *around)
+                points += sum([signal.points for signal in around])
         if not signals:
             return NOTHING
-        suspicion = Suspicion(points, tuple(signals))
-        if changed and points >= self.refuse_at:
+        suspicion = Suspicion(points, signals)
+        if judged and points >= self.refuse_at:
             shared = cold and self.meters_of(b"a" + sight.client.key, LIVING, now_s) >= 2
             suspicion = suspicion._replace(until_s=now_s + self.terms.refuse_s, shared=shared)
-            self.held.keep(ear if not cold else client, suspicion)
+            if cold and key is not home:
+                ear = self._ears.get(home) or self._meet(home)
+            ear.held = suspicion
         return suspicion
 
-    def _ear(self, sight: Sight, client: bytes) -> bytes:
+    @staticmethod
+    def client_key(sight: Sight) -> bytes:
+        """An address (a /64) under one User-Agent."""
+        return b"c" + sight.client.key + (shorts.young.get(sight.user_agent) or short(sight.user_agent))
+
+    def ear_key(self, sight: Sight, home: bytes) -> bytes:
+        """Whose ears these are: an account's, else a session's, else those of an address under one name."""
         if sight.account:
             return b"u" + sight.account
-        known = self.accounts.get(sight.session or client) if len(self.accounts) else None
-        if known:
+        if self._introduced and (known := self.accounts.get(sight.session or home)):
             return b"u" + known
-        return b"s" + sight.session if sight.session else client
+        return b"s" + sight.session if sight.session else home
 
-    def _count(self, sight: Sight, role: int, client: bytes, ear: bytes, cold: bool) -> bool:
-        """Count a request under its keys. Tells whether it was of a kind that can speak against somebody."""
+    def _meet(self, key: bytes) -> Ear:
+        ear = Ear(key)
+        self._ears.keep(key, ear)
+        return ear
+
+    def _note(self, ear: Ear, now_s: float) -> None:
+        """Now and then: when it was seen first, and in which hours it is active."""
+        ear.note_s = now_s + NOTED_S
+        self.meters.add(ear.key, FIRST, 1.0, now_s)
+        self.meters.see(ear.key, HOURS, int((now_s + self._ahead_s) // HOUR_S), now_s)
+
+    def _count(self, sight: Sight, role: int, home: bytes, ear: Ear, cold: bool) -> bool:
+        """Count a request under its keys. Tells whether it is time to judge whoever sends it."""
         now_s, shape, place, meters = sight.now_s, sight.shape, sight.place, self.meters
-        add = meters.add
-        changed = False
-        address = b"a" + sight.client.key
-        meters.see(ear, HOURS, int((now_s + self._ahead_s) // HOUR_S), now_s)
-        add(ear, FIRST, 1.0, now_s)
+        add, key = meters.add, ear.key
+        judged = False
         if sight.method == "HEAD":
-            add(ear, HEADS, 1.0, now_s)
-            changed = True
-        if shape.told and shape.dest == b"document" and role not in _NAVIGABLE:
-            add(ear, ODD, 1.0, now_s)
-            changed = True
+            add(key, HEADS, 1.0, now_s)
+            judged = True
+        if shape.dest == b"document" and role not in _NAVIGABLE:
+            add(key, ODD, 1.0, now_s)
+            judged = True
         if role in _DOCUMENTS:
-            changed = True
+            judged = True
             if role == SITEMAP:
-                add(ear, SITEMAPS, 1.0, now_s)
+                add(key, SITEMAPS, 1.0, now_s)
             else:
-                entrance = shape.told and shape.site not in (b"same-origin", b"same-site") and not sight.own_referer
-                if cold and role == DOCUMENT:
-                    if ear is client:
-                        add(client, COLD, 1.0, now_s)
-                    name = short(client)
-                    meters.see(b"p" + sight.client.prefix, CLIENTS, name, now_s)
-                    meters.see(self.hour(now_s), CLIENTS, name, now_s)
-                    if sight.client.asn:
-                        meters.see(b"n%d" % sight.client.asn, CLIENTS, name, now_s)
-                    meters.see(address, CLIENTS, name, now_s)
-                    meters.see(address, NAMES, short(sight.user_agent), now_s)
-                    if shape.handshake:
-                        meters.see(b"j" + shape.handshake, CLIENTS, short(sight.client.key), now_s)
-                    if shape.rare:
-                        meters.see(b"h" + shape.digest, CLIENTS, short(sight.client.key), now_s)
-                keys = (ear, client) if cold and ear is not client else (ear,)
-                asked = place.path.encode("utf-8", "replace")
-                if role == DOCUMENT and cold:
-                    keys = (*keys, address, b"p" + sight.client.prefix)
-                    if sight.client.asn:
-                        keys = (*keys, b"n%d" % sight.client.asn)
-                    if shape.handshake:
-                        keys = (*keys, b"j" + shape.handshake)
-                    if shape.rare:
-                        keys = (*keys, b"h" + shape.digest)
-                for key in keys:
-                    meters.see(key, ASKED, asked, now_s)
-                self._wait(now_s, keys, entrance, at_once=shape.library)
+                self._open(sight, role, home, key, cold)
         elif role in _PARTS_OF_PAGES:
-            if role == IMAGE:
-                add(ear, IMAGES, 1.0, now_s)
-                changed = not (shape.cookie or shape.referer or sight.account)
+            if role == IMAGE and shape.bare and not sight.account:
+                add(key, IMAGES, 1.0, now_s)
+                judged = True
             if not shape.library:
-                self._live(sight, client, ear, 1.0)
+                self._live(sight, home, ear)
         elif role in _CALLS:
-            if role == SEARCH:
-                add(ear, SEARCHES, 1.0, now_s)
-                if place.walked:
-                    add(ear, WALKED, 1.0, now_s)
-                changed = True
-            else:
-                add(ear, DATA_CALLS, 1.0, now_s)
-            if shape.told and shape.bare and not sight.account:
-                add(ear, BARE, 1.0, now_s)
-                meters.see(ear, ASKED, place.path.encode("utf-8", "replace"), now_s)
-                changed = True
-            elif shape.dest == b"empty" or (not shape.dest and (shape.referer or shape.cookie)):
-                self._live(sight, client, ear, 0.5)
-            if ear[:1] in b"us":
-                changed = changed or place.number >= 0
+            judged = self._call(sight, role, home, ear)
         elif role == ACT:
-            add(ear, BEATS, 1.0, now_s)
-            self._live(sight, client, ear, 1.0)
+            add(key, BEATS, 1.0, now_s)
+            self._live(sight, home, ear)
         elif role == FEED and not shape.conditional:
-            meters.see(ear, FEEDS, place.work.encode("utf-8", "replace"), now_s)
-            changed = True
-        if role in _EAR_ROLES and not place.public:
+            meters.see(key, FEEDS, place.work.encode("utf-8", "replace"), now_s)
+            judged = True
+        elif role in _EAR_ROLES and not place.public:
             work = place.work.encode("utf-8", "replace")
-            meters.see(ear, TUNES, work, now_s)
+            meters.see(key, TUNES, work, now_s)
             if role == DOWNLOAD and sight.account:
                 meters.see(self.day(sight), TUNES, work, now_s)
-            changed = True
-            if sight.start > 0 and sight.end >= 0 and self.side_by_side(ear, place) >= 2:
-                self._split(ear, place.work, now_s)
+            judged = True
+            if sight.start > 0 and sight.end >= 0 and self.side_by_side(key, place) >= 2:
+                self._split(key, place.work, now_s)
         elif role == TRAP:
-            changed = True
-        if place.number >= 0 and (
-            role in (DOCUMENT, DATA, EMBED)
-            or (role == IMAGE and shape.bare and not shape.player and not shape.claim.special)
+            judged = True
+        if place.serial >= 0 and (
+            role in _NUMBERED or (role == IMAGE and shape.bare and not shape.player and not shape.claim.special)
         ):
-            number = self._number(place)
-            meters.see(ear, NUMBERS, number, now_s)
-            if cold and role in (DOCUMENT, IMAGE, DATA) and not (shape.referer or shape.token or sight.account):
+            meters.see(key, NUMBERS, place.serial, now_s)
+            if cold and role in _WALKED and not (shape.referer or shape.token or sight.account):
                 if shape.rare:
-                    meters.see(b"h" + shape.digest, NUMBERS, number, now_s)
-                meters.see(b"p" + sight.client.prefix, NUMBERS, number, now_s)
-        return changed
+                    meters.see(b"h" + shape.digest, NUMBERS, place.serial, now_s)
+                meters.see(b"p" + sight.client.prefix, NUMBERS, place.serial, now_s)
+        return judged
 
-    def _live(self, sight: Sight, client: bytes, ear: bytes, amount: float) -> None:
+    def _open(self, sight: Sight, role: int, home: bytes, key: bytes, cold: bool) -> None:
+        """A document is opened."""
+        now_s, shape, see = sight.now_s, sight.shape, self.meters.see
+        entrance = shape.told and shape.site not in (b"same-origin", b"same-site") and not sight.own_referer
+        keys = [key] if key is home or not cold else [key, home]
+        if cold and role == DOCUMENT:
+            if key is home:
+                self.meters.add(home, COLD, 1.0, now_s)
+            around = self._neighbours(sight)
+            for crowd, member in around:
+                see(crowd, CLIENTS, member, now_s)
+            see(self.hour(now_s), CLIENTS, short(home), now_s)
+            see(b"a" + sight.client.key, NAMES, short(sight.user_agent), now_s)
+            keys += [crowd for crowd, _ in around]
+        asked = sight.place.path.encode("utf-8", "replace")
+        for each in keys:
+            see(each, ASKED, asked, now_s)
+        self._wait(now_s, tuple(keys), entrance, at_once=shape.library)
+
+    def _neighbours(self, sight: Sight) -> list[tuple[bytes, bytes]]:
+        """The neighbourhoods of a client, each with what it is one of there."""
+        client, shape = sight.client, sight.shape
+        one = short(self.client_key(sight))
+        found = [(b"a" + client.key, one), (b"p" + client.prefix, one)]
+        if client.asn:
+            found.append((b"n%d" % client.asn, one))
+        if shape.handshake:
+            found.append((b"j" + shape.handshake, short(client.key)))
+        if shape.rare:
+            found.append((b"h" + shape.digest, short(client.key)))
+        return found
+
+    def _call(self, sight: Sight, role: int, home: bytes, ear: Ear) -> bool:
+        """A call of the API."""
+        now_s, shape, key = sight.now_s, sight.shape, ear.key
+        judged = False
+        if role == SEARCH:
+            self.meters.add(key, SEARCHES, 1.0, now_s)
+            if sight.place.walked:
+                self.meters.add(key, WALKED, 1.0, now_s)
+                judged = True
+        if shape.bare and shape.told and not sight.account:
+            self.meters.add(key, BARE, 1.0, now_s)
+            self.meters.see(key, ASKED, sight.place.path.encode("utf-8", "replace"), now_s)
+            judged = True
+        elif sight.place.route_class == "artwork":  # the picture of a track's sound, which its page shows
+            self._live(sight, home, ear)
+        elif shape.dest == b"empty" or shape.token or (not shape.dest and (shape.referer or shape.cookie)):
+            if now_s >= ear.call_s:
+                ear.call_s = now_s + LIVE_S
+                self.meters.add(key, CALLS, 1.0, now_s)
+                if key is not home:
+                    self.meters.add(home, CALLS, 1.0, now_s)
+                    ear.alive = True
+        if sight.place.serial >= 0:
+            ear.asked += 1
+            judged = judged or not ear.asked & 7
+        return judged
+
+    def _live(self, sight: Sight, home: bytes, ear: Ear) -> None:
         """A sign of life: what browsers and players ask for because somebody looks or listens."""
-        now_s, add = sight.now_s, self.meters.add
-        add(client, LIFE, amount, now_s)
-        if ear is not client:
-            add(ear, LIFE, amount, now_s)
-            self.alive.keep(ear, True)
+        now_s, add, key = sight.now_s, self.meters.add, ear.key
+        if now_s < ear.live_s:
+            ear.lively += 1.0
+            return
+        amount, ear.lively = 1.0 + ear.lively, 0.0
+        ear.live_s = now_s + LIVE_S
+        add(home, LIFE, amount, now_s)
+        if key is not home:
+            add(key, LIFE, amount, now_s)
+            ear.alive = True
         add(b"a" + sight.client.key, LIFE, amount, now_s)
         if not sight.shape.bare or sight.shape.dest in (b"style", b"script"):
-            self.meters.see(b"p" + sight.client.prefix, LIVING, short(client), now_s)
-            self.meters.see(self.hour(now_s), LIVING, short(client), now_s)
-            if sight.client.asn:
-                self.meters.see(b"n%d" % sight.client.asn, LIVING, short(client), now_s)
-            self.meters.see(b"a" + sight.client.key, LIVING, short(ear), now_s)
-            if sight.shape.handshake:
-                self.meters.see(b"j" + sight.shape.handshake, LIVING, short(sight.client.key), now_s)
-            if sight.shape.rare:
-                self.meters.see(b"h" + sight.shape.digest, LIVING, short(sight.client.key), now_s)
+            see = self.meters.see
+            for crowd, member in self._neighbours(sight):
+                see(crowd, LIVING, short(key) if crowd[:1] == b"a" else member, now_s)
+            see(self.hour(now_s), LIVING, short(home), now_s)
 
-    def _number(self, place: Place) -> int:
-        """The number of an id, told apart by what it is of; the range that such ids have is noted."""
-        kind = _kind(place.path)
-        number = min(place.number, (1 << 40) - 1)
+    def span_with(self, serial: int) -> None:
+        """Note how far ids of this kind reach."""
+        kind = serial >> 40
         low = self._low.get(kind)
         if low is None:
-            if len(self._low) >= 256:
-                return (kind << 40) + number
-            self._low[kind] = self._high[kind] = number
-        elif number < low:
-            self._low[kind] = number
-        elif number > self._high[kind]:
-            self._high[kind] = number
-        return (kind << 40) + number
+            if len(self._low) < 256:
+                self._low[kind] = self._high[kind] = serial
+        elif serial < low:
+            self._low[kind] = serial
+        elif serial > self._high[kind]:
+            self._high[kind] = serial
 
-    def span(self, number: int) -> int:
+    def span(self, serial: int) -> int:
         """How far the ids of this kind reach, as far as any were seen."""
-        kind = number >> 40
+        kind = serial >> 40
         return self._high.get(kind, 0) - self._low.get(kind, 0) + 1
 
     def _wait(self, now_s: float, keys: tuple[bytes, ...], entrance: bool, *, at_once: bool) -> None:
@@ -400,7 +467,8 @@ class Lookout:
 
     def introduce(self, sight: Sight, account: bytes) -> None:
         """The application has told whose session (or token) this is."""
-        self.accounts.keep(sight.session or b"c" + sight.client.key + short(sight.user_agent), account)
+        self._introduced = True
+        self.accounts.keep(sight.session or self.client_key(sight), account)
 
     def download(self, sight: Sight) -> None:
         """The application has told that an account fetched a track to keep."""
@@ -412,7 +480,7 @@ class Lookout:
         """An answer with music is being sent; hand what this gives to `end`."""
         if sight.place.role not in (SEGMENT, AUDIO):
             return None
-        key = self._ear(sight, b"c" + sight.client.key + short(sight.user_agent))
+        key = self.ear_key(sight, self.client_key(sight))
         flying = self._flying.get(key)
         if flying is None:
             if len(self._flying) >= MAX_WAITING:
@@ -444,15 +512,16 @@ class Lookout:
     def learn(self, sight: Sight, status: int, audio_s: float) -> None:
         """What was answered: so many seconds of music."""
         if audio_s > 0.0 and status < 400:
-            ear = self._ear(sight, b"c" + sight.client.key + short(sight.user_agent))
+            ear = self.ear_key(sight, self.client_key(sight))
             self.meters.add(ear, LEAD, audio_s, sight.now_s)
 
     # -- judging -----------------------------------------------------------------------------------------
 
-    def _judge(self, sight: Sight, ear: bytes, client: bytes) -> list[Signal]:
-        life = Life(self, sight, ear, client)
+    def _judge(self, sight: Sight, key: bytes, home: bytes, role: int) -> list[Signal]:
+        """Ask the detectors that have something to say of such a request."""
+        life = Life(self, sight, key, home)
         found = []
-        for detector in self.detectors:
+        for detector in self._asked[role]:
             signal = detector(life)
             if signal is not None:
                 found.append(signal)
@@ -480,22 +549,3 @@ class Lookout:
                 self._crowds.keep(key, known)
             found += known[1]
         return found
-
-
-_kinds: Memo[str, int] = Memo(1_024)
-
-
-def _kind(path: str) -> int:
-    """A small number for what the ids in a path are of: the word before the id, `tracks` and `track` being one."""
-    word = ""
-    for part in path.split("/"):
-        if part[:1].isdigit():
-            break
-        if part.isalpha() and part not in ("api", "rest"):
-            word = part.lower()
-    word = word.removesuffix("s")
-    found = _kinds.get(word)
-    if found is None:
-        found = int.from_bytes(blake2b(word.encode(), digest_size=2).digest(), "big") & 0x3FFF
-        _kinds.keep(word, found)
-    return found

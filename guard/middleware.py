@@ -28,11 +28,13 @@ from guard.hosts import is_host
 from guard.identify import outer_scheme
 from guard.ledger.versions import Versions
 from guard.memo import Memo
-from guard.model import Admission, Decision, Headers, Mode, Reply, Request, Said, Signed
+from guard.lookout import NOTHING, Sight, Suspicion
+from guard.model import Admission, Decision, Headers, Identity, Mode, Reply, Request, Said, Signed
+from guard.places import Place
 from guard.policy import Policy
 from guard.robotstxt import MAX_BYTES
 from guard.watch import PolicyFile, Swap, carry_on, files_of, succeed, tell
-from guard.watching import ACCOUNT, AUDIO_SECONDS, ENTITLEMENT, HINTS, WORK, Told, Watched
+from guard.watching import ACCOUNT, AUDIBLE, AUDIO_SECONDS, ENTITLEMENT, HINTS, WORK, Told, Watched
 from guard.witness import give_witness
 
 Scope = MutableMapping[str, Any]
@@ -75,8 +77,9 @@ class _Limited:
         store = self.guard.store
         answer = store.take(self.limit, key, self.cost)
         lease = store.lease(self.limit, key) if self.cost == 1 else None
-        if lease is not None and (who[1] is None or len(who[1]) <= MAX_HOP_BYTES):
-            self.leases.keep(who, lease)
+        peer, hop = who
+        if lease is not None and (hop is None or len(hop) <= MAX_HOP_BYTES):
+            self.leases.keep(peer if hop is None else hop, (peer, lease))
         return answer
 
     def find_key(self, peer: str | None, hop: bytes | None) -> bytes:
@@ -87,9 +90,37 @@ class _Limited:
         return client.key
 
 
-Passing = tuple[frozenset[bytes], list[tuple[bytes, bytes]], _Limited | None, Decision | None]
-"""How requests of a known kind pass: what is stated on their answers, the limit that has to admit them, and the decision
-that each of them is held against where the policy looks at who asks."""
+Looked = tuple[Guard, Decision, Place]
+"""What each request of a known kind is held against where the policy looks at who asks."""
+
+Passing = tuple[frozenset[bytes], list[tuple[bytes, bytes]], _Limited | None, Looked | None]
+"""How requests of a known kind pass: what is stated on their answers, the limit that has to admit them, and how they are
+looked at."""
+
+
+class _Head:
+    """`send` for an answer over HTTP, as `_stating` makes it. On the road of nearly every answer, where this costs less
+    than a closure: so, and without an `__init__`."""
+
+    __slots__ = ("hear", "send", "stated")
+    send: Send
+    stated: Passing
+    hear: Callable[[dict[bytes, bytes]], None] | None
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            ours, added, _, looked = self.stated
+            headers = list(message.get("headers") or ())  # any iterable will do for ASGI
+            for name, _ in headers:
+                if name in ours:
+                    if looked is not None and self.hear is not None:
+                        headers = _overheard(headers, self.hear)
+                    headers = _without(headers, ours, added)
+                    break
+            else:
+                headers += added
+            message["headers"] = headers
+        return self.send(message)
 
 
 class _Terms:
@@ -209,45 +240,81 @@ class GuardMiddleware:
                     )
                 )
                 if known and not (self._signs and b"signature-input" in fields):
-                    ours, added, limited, decision = known
-                    if decision is not None and not self._glance(scope, fields, decision):
-                        await self._consider(scope, receive, send)
-                        return
+                    limited, looked = known[2], known[3]
+                    peer = scope.get("client")
+                    peer = peer[0] if peer else None
+                    sight = None
+                    if looked is not None:
+                        glance = self._glance(scope, fields, peer, looked)
+                        if glance is None:
+                            await self._consider(scope, receive, send)
+                            return
+                        sight, suspicion = glance
+                        if suspicion.points >= looked[0].watching.least:  # type: ignore[union-attr]
+                            await self._suspect(scope, receive, send, looked, sight, suspicion, fields)
+                            return
                     if limited is None:
                         self._terms.guard.passed += 1
                     else:
-                        peer = scope.get("client")
-                        who = (peer[0] if peer else None, fields.get(limited.header))
-                        lease = limited.leases.young.get(who)
-                        if lease is None or not lease.spend():
-                            asked = limited.ask(who)
+                        hop = fields.get(limited.header)
+                        held = limited.leases.young.get(peer if hop is None else hop)
+                        if held is None or held[0] != peer or not held[1].spend():
+                            asked = limited.ask((peer, hop))
                             admission = asked if isinstance(asked, Admission) else await asked
                             if not (admission.allowed and (admission.shared or not limited.guard.store.shared)):
                                 await self._look_closer(scope, receive, send, limited, admission)
                                 return
                         limited.guard.admitted += 1
                     scope[_DONE] = True
-
-                    # As `_stating`, without a call of its own: this is the road of nearly every request.
-                    def state(message: Message) -> Awaitable[None]:
-                        if message["type"] == "http.response.start":
-                            headers = list(message.get("headers") or ())  # any iterable will do for ASGI
-                            for name, _ in headers:
-                                if name in ours:
-                                    headers = _without(headers, ours, added)
-                                    break
-                            else:
-                                headers += added
-                            message["headers"] = headers
-                        return send(message)
-
-                    return await self.app(scope, receive, state)
+                    head = _Head()
+                    head.send = send
+                    head.stated = known
+                    if looked is not None and sight is not None:
+                        watched, hearing = Watched(sight, None, NOTHING), looked[0]
+                        head.hear = lambda hints: hearing.hear(watched, 0, 0, hints)
+                        await self.app(scope, receive, head)
+                        if "state" in scope and (hints := _state_words(scope)):
+                            head.hear(hints)
+                        return
+                    return await self.app(scope, receive, head)
         await self._consider(scope, receive, send)
 
-    def _glance(self, scope: Scope, fields: dict[bytes, bytes], decision: Decision) -> bool:
-        """Look at who asks. False when more has to be done: something is held against them, or their answer is music,
-        of which more than its head is of interest."""
-        return False
+    def _glance(
+        self, scope: Scope, fields: dict[bytes, bytes], peer: str | None, looked: Looked
+    ) -> tuple[Sight, Suspicion] | None:
+        """Look at who asks, and count it. None when more has to be done, with nothing counted yet: their answer is
+        music, of which more than its head is of interest, or it takes more than a glance."""
+        guard, decision, place = looked
+        watching = guard.watching
+        if watching is None or place.role in AUDIBLE or not HINTS.isdisjoint(fields):
+            return None
+        trusted = guard.trusted
+        hop = fields.get(trusted.header) if trusted.networks or trusted.trust_unix else None
+        client = guard.stand(peer, () if hop is None else (hop,))[0]
+        return watching.glance(fields, scope, client, decision, place)
+
+    async def _suspect(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        looked: Looked,
+        sight: Sight,
+        suspicion: Suspicion,
+        fields: dict[bytes, bytes],
+    ) -> None:
+        """Something is held against a request that was counted."""
+        scope[_DONE] = True
+        guard, decision, _ = looked
+        watching = guard.watching
+        assert watching is not None
+        request, host = self._read_request(scope, guard)
+        decision = watching.act(decision, sight, suspicion, fields)
+        if decision.action in ("refuse", "challenge") and decision.mode is Mode.ENFORCE:
+            await self._decided(scope, receive, send, guard, request, host, decision)
+        else:
+            watched = Watched(sight, watching.lookout.begin(sight), suspicion)
+            await self._listen(scope, receive, send, guard, request, host, decision, watched)
 
     async def _look_closer(
         self, scope: Scope, receive: Receive, send: Send, limited: _Limited, admission: Admission
@@ -320,17 +387,13 @@ class GuardMiddleware:
         stated = _stated(said)
         if guard.record is None and (decision.action == "allow" or (admission is not None and admission.allowed)):
             alike = request.signed is None and not guard.checks(decision.agent)  # whoever sends it
-            watching = guard.watching is not None
-            if (
-                alike
-                and not watching
-                and kind == "http"
-                and said.lasting
-                and _may_hurry(guard)
-                and _is_simple(decision)
-            ):
+            if alike and kind == "http" and said.lasting and _may_hurry(guard) and _is_simple(decision):
                 limited = _Limited(guard, decision) if decision.limits else None
-                _remember(terms, scope, request, host, (*stated, limited, None))
+                looked = None
+                if guard.watching is not None and decision.identity is not Identity.VERIFIED:
+                    looked = (guard, guard.decide(request), guard.watching.place(request, decision.route_class))
+                    stated = (stated[0] | HINTS, stated[1])
+                _remember(terms, scope, request, host, (*stated, limited, looked))
             await self.app(scope, receive, _stating(send, stated))
             guard.count(decision)
             return
@@ -377,9 +440,7 @@ class GuardMiddleware:
         try:
             await self._decided(scope, receive, overhear, guard, request, host, decision)
         finally:
-            said = scope.get("state")
-            if isinstance(said, MutableMapping) and isinstance(words := said.get("guard"), Mapping):
-                hints |= _spoken(words)
+            hints |= _state_words(scope)
             guard.hear(watched, status, body_bytes, hints)
 
     async def _see_off(
@@ -660,10 +721,7 @@ def _sent_bytes(message: Message) -> int:
 def _told(scope: Scope, request: Request, guard: Guard) -> Told:
     """What is known of a request from elsewhere than its headers: who stands in front of us may have said whose it is,
     as `scope["state"]["guard"]`."""
-    account = b""
-    said = scope.get("state")
-    if isinstance(said, MutableMapping) and isinstance(words := said.get("guard"), Mapping):
-        account = _spoken(words).get(ACCOUNT, b"")
+    account = _state_words(scope).get(ACCOUNT, b"")
     secure = False
     if guard.watching is not None and guard.watching.secure is None:
         own = "https" if scope.get("scheme") == "https" else "http"
@@ -671,8 +729,23 @@ def _told(scope: Scope, request: Request, guard: Guard) -> Told:
     return Told(account, None, secure)
 
 
-def _spoken(words: Mapping[str, object]) -> dict[bytes, bytes]:
+def _overheard(
+    headers: list[tuple[bytes, bytes]], hear: Callable[[dict[bytes, bytes]], None]
+) -> list[tuple[bytes, bytes]]:
+    """The answer's headers without the application's words to the guard, which are heard."""
+    hints = {name: value for name, value in headers if name in HINTS}
+    if hints:
+        hear(hints)
+        return [pair for pair in headers if pair[0] not in HINTS]
+    return headers
+
+
+def _state_words(scope: Scope) -> dict[bytes, bytes]:
     """The application's words in `scope["state"]["guard"]`, as the headers would say them."""
+    said = scope.get("state")
+    words = said.get("guard") if isinstance(said, Mapping) else None
+    if not isinstance(words, Mapping):
+        return {}
     names = {"account": ACCOUNT, "entitlement": ENTITLEMENT, "audio_seconds": AUDIO_SECONDS, "work": WORK}
     return {
         name: str(words[word]).encode("utf-8", "replace")

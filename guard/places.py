@@ -7,6 +7,7 @@ what stands for the track (or artist, or feed), `number` the number in it where 
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import NamedTuple
 
 from guard.model import RouteClass
@@ -36,7 +37,7 @@ MAX_WORK_CHARS = 64
 class Place(NamedTuple):
     """`role` is one of ROLES by number. `number` is -1 where the work's id is no number. `walked` says that a search
     turns pages or asks for one or two letters; `public` that it is an episode of what is handed out by feeds.
-    `signed` says that the query carries what somebody signs in with.
+    `serial` is the number with what it is of, -1 where there is none. `signed` says that the query carries what somebody signs in with.
     """
 
     role: int
@@ -47,6 +48,7 @@ class Place(NamedTuple):
     path: str = ""
     public: bool = False
     signed: bool = False
+    serial: int = -1
 
 
 def read_place(
@@ -72,7 +74,8 @@ def read_place(
         walked = paged or (asked is not None and len(asked) <= _SHORT)
     public = role == AUDIO and bool(parts) and parts[0] in feeds
     signed = bool(pairs) and not _SIGNS.isdisjoint(pairs)
-    return Place(role, work, number, route_class, walked, path, public, signed)
+    serial = (_kind(parts) << 40) + min(number, (1 << 40) - 1) if number >= 0 else -1
+    return Place(role, work, number, route_class, walked, path, public, signed, serial)
 
 
 def _role(route_class: RouteClass, path: str, last: str, pairs: dict[str, str], method: str, named: str) -> int:
@@ -155,3 +158,15 @@ def _pairs(query: str) -> dict[str, str]:
         name, _, value = pair.partition("=")
         found.setdefault(name.lower(), value)
     return found
+
+
+def _kind(parts: list[str]) -> int:
+    """A small number for what the ids in a path are of: the word before the id, `tracks` and `track` being one."""
+    word = ""
+    for part in parts:
+        if part[:1].isdigit():
+            break
+        if part.isalpha() and part not in ("api", "rest"):
+            word = part.lower()
+    digest = blake2b(word.removesuffix("s").encode("utf-8", "replace"), digest_size=2).digest()
+    return int.from_bytes(digest, "big") & 0x3FFF

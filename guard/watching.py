@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from guard.browsers import Claim
 from guard.detectors.counted import short
@@ -42,7 +42,8 @@ SESSIONS = (
 """Cookies that tell visitors apart, where `site: session` does not name one."""
 
 RANK = {"label": 0, "throttle": 1, "challenge": 2, "refuse": 3}
-_AUDIBLE = frozenset((SEGMENT, AUDIO))
+AUDIBLE = frozenset((SEGMENT, AUDIO))
+"""Whose answers are music."""
 _LONGEST_NAME = 256
 MAX_ASKED = 3
 """Who was challenged so often and never comes back with a pass keeps no cookies, or does not mind: nobody loops."""
@@ -150,6 +151,8 @@ class Watching:
             query = request.query.decode("latin-1")
             special = self.special if self._has_special else None
             place = read_place(readable, query, route_class, request.method, special, self._feeds)
+            if place.serial >= 0:
+                self.lookout.span_with(place.serial)
             if len(request.target) + len(request.query) <= 512:
                 self._places.keep(key, place)
         return place
@@ -165,6 +168,10 @@ class Watching:
         """Eight bytes that stand for the session or the token that a request carries, b"" when it carries none."""
         if request.session:
             return short(request.session)
+        return self.cookies(fields, client)
+
+    def cookies(self, fields: Mapping[bytes, bytes], client: Client) -> bytes:
+        """As `session`, from the headers alone."""
         cookie = fields.get(b"cookie")
         if cookie is not None and self._session is None:
             name, _, value = cookie.partition(b"=")
@@ -202,6 +209,39 @@ class Watching:
                 return decision, None
         return decision, Watched(sight, self.lookout.begin(sight), suspicion)
 
+    def glance(
+        self,
+        fields: Mapping[bytes, bytes],
+        scope: Mapping[str, Any],
+        client: Client,
+        decision: Decision,
+        place: Place,
+    ) -> tuple[Sight, Suspicion] | None:
+        """`look` for the road of nearly every request: a kind that is known, and no music. None when that is not enough
+        to go by; then nothing was counted."""
+        lookout = self.lookout
+        secure = self.secure
+        if secure is None:
+            secure = scope.get("scheme") == "https"
+        shape = self.shape(fields, decision.agent, None, secure)
+        if self._protocol or place.signed or (place.role == DOCUMENT and not shape.html):
+            return None
+        cookie = fields.get(b"cookie")
+        session = b""
+        if cookie is not None or shape.token:
+            if self._session is not None:
+                return None
+            session = self.cookies(fields, client)
+        own = False
+        if shape.referer and place.role == DOCUMENT:
+            own = _host(fields[b"referer"]) == fields.get(b"host", b"?")
+        now_s = lookout.clock()
+        sight = Sight(
+            now_s, client, decision.agent, decision.identity, shape, place, scope["method"],
+            fields.get(b"user-agent", b""), session, b"", -1, -1, own, lookout.wall_s(now_s),
+        )  # fmt: skip
+        return sight, lookout.watch(sight)
+
     def sight(
         self,
         request: Request,
@@ -233,7 +273,7 @@ class Watching:
         if place.signed and not shape.token:
             shape = shape._replace(token=True, bare=False)
         start = end = -1
-        if place.role in _AUDIBLE and (asked := fields.get(b"range")) is not None:
+        if place.role in AUDIBLE and (asked := fields.get(b"range")) is not None:
             start, end = _closed(asked)
         own = False
         if place.role == DOCUMENT and shape.referer:
@@ -322,7 +362,7 @@ class Watching:
                 sight = sight._replace(place=sight.place._replace(role=DOWNLOAD))
                 lookout.download(sight)
             audio_s = _seconds(hints.get(AUDIO_SECONDS, b""))
-        if sight.place.role in _AUDIBLE or audio_s >= 0.0:
+        if sight.place.role in AUDIBLE or audio_s >= 0.0:
             if audio_s < 0.0:
                 audio_s = self.audio_s(sight.place, status, body_bytes)
             lookout.learn(sight._replace(now_s=lookout.clock()), status, audio_s)

@@ -14,6 +14,19 @@ from guard.model import Signal
 Detector = Callable[[Life], Signal | None]
 
 from guard.detectors import crowds, ears, names, pages, walks  # noqa: E402
+from guard.places import (  # noqa: E402
+    AUDIO,
+    DATA,
+    DOCUMENT,
+    DOWNLOAD,
+    EMBED,
+    IMAGE,
+    PLAYLIST,
+    SEARCH,
+    SEGMENT,
+    SITEMAP,
+    TRAP,
+)
 
 DETECTORS: tuple[Detector, ...] = (
     names.liar,
@@ -36,6 +49,28 @@ DETECTORS: tuple[Detector, ...] = (
     ears.quota,
 )
 """Asked about each ear."""
+
+_MUSIC = frozenset((PLAYLIST, SEGMENT, AUDIO))
+_PAGES = frozenset((DOCUMENT, EMBED, SITEMAP))
+
+ROLES_OF: dict[Detector, frozenset[int]] = {
+    names.trap: frozenset((TRAP,)),
+    names.always_on: frozenset((DOCUMENT, DATA, SEARCH)),
+    pages.lifeless_documents: _PAGES | {DATA, SEARCH},
+    pages.cold_audio: frozenset((PLAYLIST, SEGMENT)),
+    pages.data_for_nobody: frozenset((DATA, SEARCH)),
+    pages.images_only: frozenset((IMAGE,)),
+    pages.audio_without_looking: frozenset((AUDIO,)),
+    walks.sequence: frozenset((DOCUMENT, EMBED, DATA, IMAGE)),
+    walks.search_walk: frozenset((SEARCH,)),
+    walks.sitemap: frozenset((SITEMAP, DOCUMENT)),
+    walks.coverage: _MUSIC,
+    ears.tunes_per_ear: _MUSIC,
+    ears.lanes: frozenset((SEGMENT, AUDIO)),
+    ears.split_ranges: frozenset((AUDIO,)),
+    ears.quota: frozenset((DOWNLOAD,)),
+}
+"""The kinds of requests that a detector is asked about; one that does not stand here is asked about all."""
 
 OF_CROWDS: tuple[Detector, ...] = (
     crowds.dead_prefix,

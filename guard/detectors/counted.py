@@ -21,7 +21,7 @@ SPECS: tuple[Spec, ...] = (
     Decaying("entrances", 2 * HOUR_S),
     Decaying("life", 2 * HOUR_S),
     Decaying("images", HOUR_S),
-    Decaying("data", HOUR_S),
+    Decaying("calls", 2 * HOUR_S),
     Decaying("bare", HOUR_S),
     Decaying("odd", 2 * HOUR_S),
     Decaying("searches", HOUR_S),
@@ -42,7 +42,7 @@ SPECS: tuple[Spec, ...] = (
     Distinct("asked", 8, 256),
 )
 (
-    DOCUMENTS, COLD, ENTRANCES, LIFE, IMAGES, DATA_CALLS, BARE, ODD, SEARCHES, WALKED, BEATS, HEADS, SITEMAPS, PARTS,
+    DOCUMENTS, COLD, ENTRANCES, LIFE, IMAGES, CALLS, BARE, ODD, SEARCHES, WALKED, BEATS, HEADS, SITEMAPS, PARTS,
     LEAD, FIRST, NUMBERS, TUNES, FEEDS, CLIENTS, LIVING, NAMES, HOURS, ASKED,
 ) = range(len(SPECS))  # fmt: skip
 
@@ -52,14 +52,14 @@ def make_meters(max_keys: int = 50_000, max_bytes: int = 48 << 20) -> Meters:
     return Meters(SPECS, max_keys=max_keys, max_bytes=max_bytes, ttl_s=IDLE_S)
 
 
-_shorts: Memo[bytes, bytes] = Memo(8_192)
+shorts: Memo[bytes, bytes] = Memo(8_192)
 
 
 def short(text: bytes) -> bytes:
     """Eight bytes that stand for a text."""
-    found = _shorts.get(text)
+    found = shorts.get(text)
     if found is None:
         found = blake2b(text, digest_size=8).digest()
         if len(text) <= 1024:
-            _shorts.keep(text, found)
+            shorts.keep(text, found)
     return found

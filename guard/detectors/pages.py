@@ -14,7 +14,7 @@ def lifeless_documents(life: Life) -> Signal | None:
     People: 16 to 20 pages of a text browser, which keeps its cookie and comes from our own pages. Hence the bound: 22
     for who does neither, 44 for who does both; 8 for programs that say they are.
     """
-    count, alive = min(life[of.DOCUMENTS], life[of.ASKED]) + life[of.SITEMAPS], life[of.LIFE]
+    count, alive = min(life[of.DOCUMENTS], life[of.ASKED]) + life[of.SITEMAPS], life[of.LIFE] + 0.5 * life[of.CALLS]
     if life.known or count < 4 or alive > 0.12 * count:
         return None
     shape = life.shape
@@ -22,7 +22,7 @@ def lifeless_documents(life: Life) -> Signal | None:
     if shape.library:
         bound = 8.0
     elif shape.quiet:
-        bound = 120.0
+        bound = 300.0
     elif shape.told and entrances > 0.8 * count:
         bound = 18.0
     elif shape.told and (shape.cookie or life.sight.own_referer):
@@ -50,7 +50,7 @@ def cold_audio(life: Life) -> Signal | None:
     if life.known or not shape.browser or role not in (PLAYLIST, SEGMENT):
         return None
     client = b"c" + life.sight.client.key + of.short(life.sight.user_agent)
-    if life.of(client, of.COLD) > 0.4 and life.of(client, of.LIFE) <= 0.6 and life[of.LIFE] <= 0.6:
+    if life.of(client, of.COLD) > 0.4 and life.of(client, of.LIFE) < 0.4 and life[of.LIFE] < 0.4:
         return Signal("cold music", 34, "it opened a page and took the music, and nothing that such a page needs")
     return None
 
@@ -74,7 +74,13 @@ def images_only(life: Life) -> Signal | None:
     """Covers, and no page or call that shows them. People: pages elsewhere that show our covers send their address."""
     count = life[of.IMAGES]
     shape = life.shape
-    if life.known or count < 6 or shape.referer or shape.cookie or life[of.DATA_CALLS] + life[of.DOCUMENTS] > 0.2:
+    if (
+        life.known
+        or count < 6
+        or shape.referer
+        or shape.cookie
+        or life[of.CALLS] + life[of.BARE] + life[of.DOCUMENTS] > 0.2
+    ):
         return None
     if life[of.TUNES] > 0 or life.of(b"a" + life.sight.client.key, of.DOCUMENTS) > 0.5:
         return None
@@ -86,6 +92,6 @@ def audio_without_looking(life: Life) -> Signal | None:
     """Many tracks and no page, call, picture or word of a player. Weak: speakers and players do this."""
     if life.known or life.sight.place.role != AUDIO or life[of.TUNES] < 10 or life.shape.player:
         return None
-    if life[of.DOCUMENTS] + life[of.DATA_CALLS] + life[of.IMAGES] + life[of.BEATS] < 1:
+    if life[of.DOCUMENTS] + life[of.CALLS] + life[of.IMAGES] + life[of.LIFE] < 1:
         return Signal("music without looking", 6, f"{life[of.TUNES]:.0f} tracks, and never a page, picture or call")
     return None
