@@ -22,7 +22,7 @@ from hashlib import blake2b
 from math import inf
 from typing import NamedTuple
 
-from guard.detectors import DETECTORS, OF_CROWDS, ROLES_OF, Detector
+from guard.detectors import BY_ADDRESS, DETECTORS, OF_CROWDS, ROLES_OF, Detector
 from guard.detectors.counted import (
     ASKED,
     BARE,
@@ -84,6 +84,11 @@ MAX_WAITING = 20_000
 MAX_IN_FLIGHT = 64
 """Of one key; more are not counted."""
 
+COLD_MUSIC = b"wm"
+LONGEST_S = 3600.0
+QUIET_POINTS = 24.0
+"""More is not held against an honest robot's name that nobody can check."""
+
 LIVE_S = 1.0
 """Signs of life of one ear are counted so often at most; what comes between goes with the next one."""
 
@@ -142,7 +147,21 @@ class Ear:
     """What this worker knows of one ear beside its numbers: what is held against it and whether it was seen to live;
     when it has to be noted, and a sign of life counted, next; how many things with an id it asked for."""
 
-    __slots__ = ("alive", "asked", "call_s", "held", "key", "live_s", "lively", "note_s")
+    __slots__ = (
+        "ahead",
+        "alive",
+        "asked",
+        "called",
+        "paged",
+        "typed",
+        "call_s",
+        "held",
+        "key",
+        "live_s",
+        "lively",
+        "note_s",
+        "took_cold",
+    )
 
     def __init__(self, key: bytes) -> None:
         self.key = key
@@ -151,6 +170,10 @@ class Ear:
         self.live_s = self.call_s = self.note_s = -inf
         self.asked = 0
         self.lively = 0.0
+        self.ahead = 0
+        self.took_cold = self.called = self.paged = False
+        self.typed = ""
+        self.times = 0
 
 
 class Lookout:
@@ -170,13 +193,12 @@ class Lookout:
         self._ahead_s = wall() - clock()  # of the wall's clock
         self.take(terms)
         self.meters = make_meters() if meters is None else meters
-        self._asked = tuple(
-            tuple(one for one in detectors if one not in ROLES_OF or role in ROLES_OF[one])
-            for role in range(len(ROLES))
-        )
+        self._asked = _by_role(detectors)
+        self._asked_at_home = _by_role(BY_ADDRESS)
         self.crowds = tuple(crowds)
         self._ears: Memo[bytes, Ear] = Memo(16_384)
         self._introduced = False
+        self._pages = self._parts = self._cookies = 0.0  # what the site shows, as far as people asked for it here
         self.accounts: Memo[bytes, bytes] = Memo(32_768)  # what the application told of a session or token
         self._crowds: Memo[bytes, tuple[float, tuple[Signal, ...]]] = Memo(8_192)
         self._waiting: deque[tuple[float, tuple[bytes, ...], bool]] = deque()
@@ -215,33 +237,63 @@ class Lookout:
             ear.held = None
         if now_s >= ear.note_s:
             self._note(ear, now_s)
+        if role in _PARTS_OF_PAGES and not shape.library and not shape.points:
+            self._parts += 1.0
+            self._cookies += shape.cookie
         if not cold and role in _PARTS_OF_PAGES and not shape.points and shape.dest != b"document":
             self._live(sight, home, ear)
             return NOTHING
         judged = self._count(sight, role, home, ear, cold)
-        points, signals = shape.points, shape.signals
+        signals = shape.signals
+        at_home = shape.points
         if judged:
-            found = self._judge(sight, key, home if cold else b"", role)
-            if found:
-                signals = (*signals, *found)
-                points += sum([signal.points for signal in found])
+            found = self._judge(sight, key, self._asked[role])
+            if cold and key[:1] == b"s":  # it may come with another cookie each time
+                theirs = self._judge(sight, home, self._asked_at_home[role])
+                at_home += sum([signal.points for signal in theirs])
+                found = _louder(found, theirs)
+            signals = (*signals, *found)
         if cold and role in _SUSPECT_ROLES:
             around = self._around(sight)
-            if around:
-                if shape.quiet:  # it says what it is: half as much is held against it
-                    around = tuple([signal._replace(points=signal.points / 2) for signal in around])
-                signals = (*signals, *around)
-                points += sum([signal.points for signal in around])
+            if around and shape.quiet:  # it says what it is: half as much is held against it
+                around = tuple([signal._replace(points=signal.points / 2) for signal in around])
+            at_home += sum([signal.points for signal in around])
+            signals = (*signals, *around)
         if not signals:
             return NOTHING
+        points = sum([signal.points for signal in signals])
+        if shape.quiet and role != TRAP and sight.identity is not Identity.SPOOFED:
+            points = min(points, QUIET_POINTS)  # it says what it is, and nobody can say that this is not true
         suspicion = Suspicion(points, signals)
         if judged and points >= self.refuse_at:
-            shared = cold and self.meters_of(b"a" + sight.client.key, LIVING, now_s) >= 2
-            suspicion = suspicion._replace(until_s=now_s + self.terms.refuse_s, shared=shared)
-            if cold and key is not home:
-                ear = self._ears.get(home) or self._meet(home)
-            ear.held = suspicion
+            suspicion = self._hold(ear, sight, suspicion, cold)
+            if cold and key is not home and at_home >= self.refuse_at:
+                self._hold(self._ears.get(home) or self._meet(home), sight, suspicion, cold)
         return suspicion
+
+    def _hold(self, ear: Ear, sight: Sight, suspicion: Suspicion, cold: bool) -> Suspicion:
+        """Hold it against them for some minutes, and twice as long each time, up to an hour."""
+        shared = cold and self.meters_of(b"a" + sight.client.key, LIVING, sight.now_s) >= 2
+        lasts_s = min(LONGEST_S, self.terms.refuse_s * 2.0**ear.times)
+        ear.times = min(6, ear.times + 1)
+        ear.held = suspicion = suspicion._replace(until_s=sight.now_s + lasts_s, shared=shared)
+        return suspicion
+
+    @property
+    def shows_parts(self) -> bool:
+        """Is it known that pages of this site come with parts of their own? Where styles and pictures come from
+        elsewhere, nobody who opens a page is ever seen to live."""
+        return self._parts >= 3.0 and self._parts * 50.0 >= self._pages
+
+    @property
+    def shows_pages(self) -> bool:
+        """Are pages and their parts on this very host?"""
+        return self._pages >= 10.0 and self._pages * 100.0 >= self._parts
+
+    @property
+    def keeps_cookies(self) -> bool:
+        """Do people who are here have a cookie of this site?"""
+        return self._cookies * 4.0 >= self._parts
 
     @staticmethod
     def client_key(sight: Sight) -> bytes:
@@ -285,10 +337,11 @@ class Lookout:
             else:
                 self._open(sight, role, home, key, cold)
         elif role in _PARTS_OF_PAGES:
-            if role == IMAGE and shape.bare and not sight.account:
+            shown = role != IMAGE or self._shows(ear, home, now_s)
+            if not shown and not sight.account and not shape.token:
                 add(key, IMAGES, 1.0, now_s)
                 judged = True
-            if not shape.library:
+            if shown and not shape.library:
                 self._live(sight, home, ear)
         elif role in _CALLS:
             judged = self._call(sight, role, home, ear)
@@ -301,6 +354,8 @@ class Lookout:
         elif role in _EAR_ROLES and not place.public:
             work = place.work.encode("utf-8", "replace")
             meters.see(key, TUNES, work, now_s)
+            if cold and key[:1] == b"s":
+                meters.see(home, TUNES, work, now_s)
             if role == DOWNLOAD and sight.account:
                 meters.see(self.day(sight), TUNES, work, now_s)
             judged = True
@@ -309,7 +364,7 @@ class Lookout:
         elif role == TRAP:
             judged = True
         if place.serial >= 0 and (
-            role in _NUMBERED or (role == IMAGE and shape.bare and not shape.player and not shape.claim.special)
+            role in _NUMBERED or (role == IMAGE and not ear.paged and not shape.player and not shape.claim.special)
         ):
             meters.see(key, NUMBERS, place.serial, now_s)
             if cold and role in _WALKED and not (shape.referer or shape.token or sight.account):
@@ -321,7 +376,10 @@ class Lookout:
     def _open(self, sight: Sight, role: int, home: bytes, key: bytes, cold: bool) -> None:
         """A document is opened."""
         now_s, shape, see = sight.now_s, sight.shape, self.meters.see
-        entrance = shape.told and shape.site not in (b"same-origin", b"same-site") and not sight.own_referer
+        self._pages += 1.0
+        if self._pages > 10_000.0:
+            self._pages, self._parts, self._cookies = self._pages / 2, self._parts / 2, self._cookies / 2
+        entrance = shape.site in (b"none", b"cross-site") and not sight.own_referer
         keys = [key] if key is home or not cold else [key, home]
         if cold and role == DOCUMENT:
             if key is home:
@@ -335,7 +393,17 @@ class Lookout:
         asked = sight.place.path.encode("utf-8", "replace")
         for each in keys:
             see(each, ASKED, asked, now_s)
+        if shape.prefetch and self._ahead(key, now_s):
+            return
         self._wait(now_s, tuple(keys), entrance, at_once=shape.library)
+
+    def _ahead(self, key: bytes, now_s: float) -> bool:
+        """Of the pages that a browser loads ahead, three of four are not held against anybody."""
+        ear = self._ears.get(key)
+        if ear is None:
+            return False
+        ear.ahead += 1
+        return bool(ear.ahead & 3)
 
     def _neighbours(self, sight: Sight) -> list[tuple[bytes, bytes]]:
         """The neighbourhoods of a client, each with what it is one of there."""
@@ -349,6 +417,15 @@ class Lookout:
         if shape.rare:
             found.append((b"h" + shape.digest, short(client.key)))
         return found
+
+    def _shows(self, ear: Ear, home: bytes, now_s: float) -> bool:
+        """Has somebody who asks for a picture anything to show it on: a page, or a call, that was seen somewhere?"""
+        if not ear.paged:
+            for key in (ear.key, home):
+                known = self.meters.read(key, now_s)
+                if known is not None and known[ASKED] + known[CALLS] + known[BEATS] + known[LIFE] > 0.2:
+                    ear.paged = True
+        return ear.paged
 
     def _call(self, sight: Sight, role: int, home: bytes, ear: Ear) -> bool:
         """A call of the API."""
@@ -366,16 +443,38 @@ class Lookout:
         elif sight.place.route_class == "artwork":  # the picture of a track's sound, which its page shows
             self._live(sight, home, ear)
         elif shape.dest == b"empty" or shape.token or (not shape.dest and (shape.referer or shape.cookie)):
-            if now_s >= ear.call_s:
-                ear.call_s = now_s + LIVE_S
-                self.meters.add(key, CALLS, 1.0, now_s)
-                if key is not home:
-                    self.meters.add(home, CALLS, 1.0, now_s)
-                    ear.alive = True
+            self._call_of_a_page(sight, role, home, ear)
+            if not ear.alive:
+                ear.asked += 1
+                judged = judged or not ear.asked & 7
         if sight.place.serial >= 0:
             ear.asked += 1
             judged = judged or not ear.asked & 7
         return judged
+
+    def _call_of_a_page(self, sight: Sight, role: int, home: bytes, ear: Ear) -> None:
+        """A call as pages make them. It is no proof of a page: what is asked for is noted until one is seen to live."""
+        now_s, key = sight.now_s, ear.key
+        if now_s >= ear.call_s:
+            ear.call_s = now_s + LIVE_S
+            self.meters.add(key, CALLS, 1.0, now_s)
+            if key is not home:
+                self.meters.add(home, CALLS, 1.0, now_s)
+        if not ear.called:
+            ear.called = True
+            for crowd, member in self._neighbours(sight):
+                self.meters.see(crowd, LIVING, short(key) if crowd[:1] == b"a" else member, now_s)
+            self.meters.see(self.hour(now_s), LIVING, short(home), now_s)
+        if ear.alive:
+            return
+        text, before = sight.place.asked, ear.typed
+        ear.typed = text
+        if role == SEARCH and text and (text.startswith(before) or before.startswith(text)) and before:
+            return  # as one types
+        asked = short(f"{sight.place.path} {text}".encode("utf-8", "replace"))
+        self.meters.see(key, ASKED, asked, now_s)
+        if key is not home:
+            self.meters.see(home, ASKED, asked, now_s)
 
     def _live(self, sight: Sight, home: bytes, ear: Ear) -> None:
         """A sign of life: what browsers and players ask for because somebody looks or listens."""
@@ -443,6 +542,14 @@ class Lookout:
         """How many answers with parts of this file are on their way to an ear."""
         flying = self._flying.get(ear)
         return flying.get((place.work, place.path), 0) if flying else 0
+
+    def cold_music(self, key: bytes, now_s: float) -> float:
+        """Somebody takes music cold. How many did lately, on the whole site: one alone may have it all in a cache."""
+        ear = self._ears.get(key)
+        if ear is not None and not ear.took_cold:
+            ear.took_cold = True
+            self.meters.add(COLD_MUSIC, DOCUMENTS, 1.0, now_s)
+        return self.meters_of(COLD_MUSIC, DOCUMENTS, now_s)
 
     def splits(self, ear: bytes, work: str, now_s: float) -> int:
         """How many parts of a file, not its beginning, were asked for in the last five seconds."""
@@ -512,16 +619,20 @@ class Lookout:
     def learn(self, sight: Sight, status: int, audio_s: float) -> None:
         """What was answered: so many seconds of music."""
         if audio_s > 0.0 and status < 400:
-            ear = self.ear_key(sight, self.client_key(sight))
-            self.meters.add(ear, LEAD, audio_s, sight.now_s)
+            home = self.client_key(sight)
+            key = self.ear_key(sight, home)
+            self.meters.add(key, LEAD, audio_s, sight.now_s)
+            ear = self._ears.get(key)
+            if key[:1] == b"s" and (ear is None or not ear.alive):
+                self.meters.add(home, LEAD, audio_s, sight.now_s)
 
     # -- judging -----------------------------------------------------------------------------------------
 
-    def _judge(self, sight: Sight, key: bytes, home: bytes, role: int) -> list[Signal]:
+    def _judge(self, sight: Sight, key: bytes, detectors: tuple[Detector, ...]) -> list[Signal]:
         """Ask the detectors that have something to say of such a request."""
-        life = Life(self, sight, key, home)
+        life = Life(self, sight, key)
         found = []
-        for detector in self._asked[role]:
+        for detector in detectors:
             signal = detector(life)
             if signal is not None:
                 found.append(signal)
@@ -543,9 +654,25 @@ class Lookout:
         for key in keys:
             known = self._crowds.get(key)
             if known is None or known[0] <= now_s:
-                life = Life(self, sight, key, b"")
+                life = Life(self, sight, key)
                 signals = tuple([s for s in (detector(life) for detector in self.crowds) if s is not None])
                 known = (now_s + 1.0, signals)
                 self._crowds.keep(key, known)
             found += known[1]
         return found
+
+
+def _louder(found: list[Signal], others: list[Signal]) -> list[Signal]:
+    """Both, and of two with one name the one that says more."""
+    louder = {signal.name: signal for signal in found}
+    for signal in others:
+        if signal.name not in louder or louder[signal.name].points < signal.points:
+            louder[signal.name] = signal
+    return list(louder.values())
+
+
+def _by_role(detectors: Sequence[Detector]) -> tuple[tuple[Detector, ...], ...]:
+    """Which of the detectors are asked about each kind of request."""
+    return tuple(
+        tuple(one for one in detectors if one not in ROLES_OF or role in ROLES_OF[one]) for role in range(len(ROLES))
+    )

@@ -29,7 +29,7 @@ _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".svg")
 _IDS = ("id", "songid", "track", "itemid", "trackid")
 _PAGES = ("offset", "page", "start", "from", "skip", "cursor", "songoffset", "albumoffset", "artistoffset")
 _ASKED = ("q", "query", "term", "search", "s")
-_SIGNS = frozenset(("apikey", "api_key", "t", "p", "token", "access_token", "jwt", "x-plex-token"))
+_ITEMS = frozenset(("items", "audio", "videos", "users", "sessions", "playlists"))
 _SHORT = 2
 MAX_WORK_CHARS = 64
 
@@ -37,7 +37,8 @@ MAX_WORK_CHARS = 64
 class Place(NamedTuple):
     """`role` is one of ROLES by number. `number` is -1 where the work's id is no number. `walked` says that a search
     turns pages or asks for one or two letters; `public` that it is an episode of what is handed out by feeds.
-    `serial` is the number with what it is of, -1 where there is none. `signed` says that the query carries what somebody signs in with.
+    `serial` is the number with what it is of, -1 where there is none. `asked` is
+    what a search asks for. `signed` says that the query carries what somebody signs in with.
     """
 
     role: int
@@ -49,6 +50,7 @@ class Place(NamedTuple):
     public: bool = False
     signed: bool = False
     serial: int = -1
+    asked: str = ""
 
 
 def read_place(
@@ -67,15 +69,15 @@ def read_place(
     pairs = _pairs(query) if query else {}
     role = _role(route_class, path, last, pairs, method, named)
     work, number = _work(parts, last, pairs, role)
-    walked = False
+    walked, asked = False, None
     if role == SEARCH:
         asked = next((pairs[name] for name in _ASKED if name in pairs), None)
         paged = any(pairs.get(name, "") not in ("", "0") for name in _PAGES)
         walked = paged or (asked is not None and len(asked) <= _SHORT)
     public = role == AUDIO and bool(parts) and parts[0] in feeds
-    signed = bool(pairs) and not _SIGNS.isdisjoint(pairs)
+    signed = bool(pairs) and _is_signed(parts, pairs)
     serial = (_kind(parts) << 40) + min(number, (1 << 40) - 1) if number >= 0 else -1
-    return Place(role, work, number, route_class, walked, path, public, signed, serial)
+    return Place(role, work, number, route_class, walked, path, public, signed, serial, asked or "")
 
 
 def _role(route_class: RouteClass, path: str, last: str, pairs: dict[str, str], method: str, named: str) -> int:
@@ -149,6 +151,14 @@ def _number(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 15:
         return int(text)
     return -1
+
+
+def _is_signed(parts: list[str], pairs: dict[str, str]) -> bool:
+    """Does the query sign in, in a protocol that lets nobody in without: Subsonic's, or Jellyfin's?"""
+    if "rest" in parts:
+        return "apikey" in pairs or ("u" in pairs and ("p" in pairs or ("t" in pairs and "s" in pairs)))
+    key = "api_key" in pairs or "apikey" in pairs
+    return key and any(part.lower() in _ITEMS for part in parts)
 
 
 def _pairs(query: str) -> dict[str, str]:

@@ -41,7 +41,8 @@ class Shape(NamedTuple):
     `claim` is the browser it says to be; `library` whether it says to be a program; `quiet` one of the honest robots.
     `dest`, `mode` and `site` are its fetch metadata, b"" = none. `signals` speak of the headers alone, `points` is
     their sum. `digest` names the shape: header names in their order, family, codings;
-    `handshake` a browser's family with the JA4 of its connection. `bare` is for no cookie, no token and no Referer.
+    `handshake` a browser's family with the JA4 of its connection; `prefetch` is for pages that a browser loads
+    ahead; `signed` for who signs in, in a protocol that asks for it everywhere. `bare` is for no cookie, no token and no Referer.
     """
 
     told: bool
@@ -63,6 +64,8 @@ class Shape(NamedTuple):
     points: float
     digest: bytes
     handshake: bytes = b""
+    prefetch: bool = False
+    signed: bool = False
 
     @property
     def browser(self) -> bool:
@@ -129,6 +132,8 @@ def read_shape(
         sum(signal.points for signal in signals),
         digest.digest(),
         blake2b(ja4 + b"\0" + claim.family.encode(), digest_size=8).digest() if ja4 and claim.family else b"",
+        b"prefetch" in fields.get(b"sec-purpose", b"") or fields.get(b"purpose") == b"prefetch",
+        b"x-emby-token" in fields or b"x-emby-authorization" in fields,
     )
 
 
@@ -174,7 +179,7 @@ def _consistency(
         return [Signal("partial metadata", 34, "it sends Sec-Fetch-Mode without Site and Dest, as no browser does")]
     age_months = (newest_s - claim.released_s()) / MONTH_S
     if not claim.long_lived and not claim.special and age_months > _OLD_MONTHS:
-        age_points = 10 if age_months > _ANCIENT_MONTHS else 5
+        age_points = 10 if age_months > _ANCIENT_MONTHS and claim.family != "safari" else 5
         found.append(
             Signal("old browser", age_points, f"the browser that it claims to be is {age_months / 12:.0f} years old")
         )

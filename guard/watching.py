@@ -122,6 +122,7 @@ class Watching:
             get(b"sec-fetch-mode"),
             get(b"sec-fetch-site"),
             get(b"sec-ch-ua"),
+            get(b"sec-purpose"),
             http1,
             secure,
             get(self._ja4) if self._ja4 else None,
@@ -270,8 +271,8 @@ class Watching:
         shape = self.shape(fields, decision.agent, http1, secure)
         if place.role == DOCUMENT and not shape.html:
             place = _as_fetched(place, shape, fields.get(b"accept", b""))
-        if place.signed and not shape.token:
-            shape = shape._replace(token=True, bare=False)
+        if place.signed:
+            shape = shape._replace(token=True, bare=False, signed=True)
         start = end = -1
         if place.role in AUDIBLE and (asked := fields.get(b"range")) is not None:
             start, end = _closed(asked)
@@ -317,7 +318,8 @@ class Watching:
             limits = (*decision.limits, found.limit) if found.limit not in decision.limits else decision.limits
             return labelled._replace(action="throttle", rule=name, limits=limits)
         reason = f"This looks like a program that takes the catalogue: {why.reason}."
-        retry_s = self.terms.refuse_s if found.then == "refuse" else 2.0
+        left_s = suspicion.until_s - sight.now_s
+        retry_s = (left_s if left_s > 0 else self.terms.refuse_s) if found.then == "refuse" else 2.0
         cookie = b""
         if found.then == "challenge":
             cookie = self.passes.cookie(sight.user_agent, sight.wall_s, secure=bool(self.secure))

@@ -36,6 +36,8 @@ DETECTORS: tuple[Detector, ...] = (
     pages.wrong_fetch,
     pages.cold_audio,
     pages.data_for_nobody,
+    pages.calls_without_life,
+    pages.many_pages,
     pages.images_only,
     pages.audio_without_looking,
     walks.sequence,
@@ -59,6 +61,8 @@ ROLES_OF: dict[Detector, frozenset[int]] = {
     pages.lifeless_documents: _PAGES | {DATA, SEARCH},
     pages.cold_audio: frozenset((PLAYLIST, SEGMENT)),
     pages.data_for_nobody: frozenset((DATA, SEARCH)),
+    pages.calls_without_life: frozenset((DATA, SEARCH)),
+    pages.many_pages: frozenset((DOCUMENT,)),
     pages.images_only: frozenset((IMAGE,)),
     pages.audio_without_looking: frozenset((AUDIO,)),
     walks.sequence: frozenset((DOCUMENT, EMBED, DATA, IMAGE)),
@@ -82,3 +86,11 @@ OF_CROWDS: tuple[Detector, ...] = (
     names.many_names,
 )
 """Asked about neighbourhoods."""
+
+ROLES_OF[ears.tunes_per_ear_at_home] = _MUSIC
+BY_ADDRESS: tuple[Detector, ...] = (
+    pages.lifeless_documents,
+    pages.calls_without_life,
+    ears.tunes_per_ear_at_home,
+)
+"""Asked about an address under one name, too, when a session was never seen to live: it may be another one each time."""

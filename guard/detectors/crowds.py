@@ -13,13 +13,13 @@ from guard.model import Signal
 
 def dead_prefix(life: Life) -> Signal | None:
     """A /24 or /48 where page after page is opened and nobody lives. At least four addresses and twelve documents."""
-    if life.key[:1] != b"p":
+    if life.key[:1] != b"p" or not life.lookout.shows_parts:
         return None
     documents = min(life[of.DOCUMENTS], life[of.ASKED])
     clients, living = life[of.CLIENTS], life[of.LIVING]
     if documents < 10 or clients < 4 or living > 0.2 * clients:
         return None
-    points = min(36.0, 14.0 + 0.45 * documents)
+    points = min(36.0, 16.0 + 0.4 * documents)
     return Signal(
         "dead neighbourhood", points, f"{documents:.0f} pages from {clients:.0f} neighbours, {living:.0f} of them live"
     )
@@ -28,11 +28,11 @@ def dead_prefix(life: Life) -> Signal | None:
 def dead_network(life: Life) -> Signal | None:
     """A whole network (ASN) from which nobody has ever listened, and page after page is opened: a hoster's. Adds to
     what else is odd, and never suffices: people come out of such networks, too (VPNs, relays)."""
-    if life.key[:1] != b"n":
+    if life.key[:1] != b"n" or not life.lookout.shows_parts:
         return None
     documents = min(life[of.DOCUMENTS], life[of.ASKED])
     clients, living = life[of.CLIENTS], life[of.LIVING]
-    if documents < 40 or clients < 12 or living > 0.05 * clients:
+    if documents < 100 or clients < 40 or living > 0.02 * clients:
         return None
     return Signal("dead network", 12, f"{clients:.0f} addresses of one network open pages, {living:.0f} of them live")
 
@@ -40,7 +40,7 @@ def dead_network(life: Life) -> Signal | None:
 def dead_shape(life: Life) -> Signal | None:
     """The same headers from address after address, and none of them lives. Headers of a real browser are those of many
     who do."""
-    if life.key[:1] not in b"hj":
+    if life.key[:1] not in b"hj" or not life.lookout.shows_parts:
         return None
     documents = min(life[of.DOCUMENTS], life[of.ASKED])
     clients, living = life[of.CLIENTS], life[of.LIVING]
@@ -65,7 +65,7 @@ def shared_sequence(life: Life) -> Signal | None:
 
 def lifeless_address(life: Life) -> Signal | None:
     """An address from which pages are opened under name after name, and nothing lives."""
-    if life.key[:1] != b"a":
+    if life.key[:1] != b"a" or not life.lookout.shows_parts:
         return None
     documents = min(life[of.DOCUMENTS], life[of.ASKED])
     if documents < 8 or life[of.LIFE] > 0.1 * documents or life[of.CLIENTS] < 4:
@@ -81,7 +81,7 @@ def site_pressure(life: Life) -> Signal | None:
     """An hour in which most who open a first page are never seen again: a swarm is going on. Adds to what is held
     against a document that is odd already, and to nothing else. People's own share of such visits is small: what they
     have in their cache they do not ask for, but they come with a cookie."""
-    if life.key[:1] != b"w":
+    if life.key[:1] != b"w" or not life.lookout.shows_parts:
         return None
     share, clients = _unseen(life, 0)
     if clients < 40:

@@ -8,7 +8,8 @@ from guard.detectors.life import Life
 from guard.model import Signal
 from guard.places import AUDIO, DOWNLOAD, PLAYLIST, SEGMENT
 
-TUNES, LEAD_S = 16, 2600.0
+TUNES, LEAD_S = 16.0, 2600.0
+LONG_S = 900.0
 """So many different tracks, and so much music that nobody can have heard yet. People not signed in: 14 tracks, or
 1,327 s ahead, never both; signed in: 47 tracks and 9,367 s."""
 
@@ -17,23 +18,39 @@ KNOWN_TUNES, KNOWN_LEAD_S = 120.0, 14_400.0
 
 def tunes_per_ear(life: Life) -> Signal | None:
     """More different tracks than one hears, far ahead of the clock."""
-    role = life.sight.place.role
-    if role not in (PLAYLIST, SEGMENT, AUDIO):
-        return None
     tunes, lead_s = life[of.TUNES], life[of.LEAD]
-    if tunes < 6 or lead_s < 900 or life.sight.place.public:
+    if tunes < 6 or lead_s < 900 or life.sight.place.public or (lead_s > LONG_S * tunes and tunes < 100):
         return None
-    enough, ahead_s = (KNOWN_TUNES, KNOWN_LEAD_S) if life.known else (float(TUNES), LEAD_S)
-    if not life.known and life.shape.player:  # several may play behind one address, all under one name
-        times = 3.0 if life.sight.agent.category == "device" else 1.5
-        enough, ahead_s = times * enough, times * ahead_s
-    if not life.known and life[of.BEATS] >= 0.4 * tunes:  # its player tells of playing, in step
-        enough, ahead_s = 1.8 * enough, 1.8 * ahead_s
-    share = min(tunes / enough, lead_s / ahead_s)
-    points = min(40.0, 30.0 * share)
-    if life.known:
+    known = life.known or life.shape.signed
+    enough, ahead_s = (KNOWN_TUNES, KNOWN_LEAD_S) if known else (TUNES, LEAD_S)
+    times = 1.0
+    if not known:
+        if not life.session and life[of.LIFE] > 4:  # several people, whom nothing tells apart
+            times *= 2.0
+        if life.shape.player:  # several may play behind one address, all under one name
+            times *= 3.0 if life.sight.agent.category == "device" else 1.5
+        if _in_step(life):
+            times *= 1.8
+    points = min(40.0, 30.0 * min(tunes / enough, lead_s / ahead_s) / times)
+    if known:
         points = min(24.0, points)
     return Signal("tunes per ear", points, f"{tunes:.0f} tracks, {lead_s / 60:.0f} minutes ahead of any listener")
+
+
+def tunes_per_ear_at_home(life: Life) -> Signal | None:
+    """The same for an address under one name, whose sessions were never seen to live: there may be many people."""
+    tunes, lead_s = life[of.TUNES], life[of.LEAD]
+    if tunes < 3 * TUNES / 2 or life.shape.signed or life.sight.place.public or lead_s > LONG_S * tunes:
+        return None
+    points = min(36.0, 10.0 * min(tunes / TUNES, lead_s / LEAD_S))
+    return Signal("tunes per address", points, f"{tunes:.0f} tracks, {lead_s / 60:.0f} minutes ahead of one listener")
+
+
+def _in_step(life: Life) -> bool:
+    """Does a player tell of playing, about as often as one plays: not less than every other track, and not faster than
+    time goes by?"""
+    beats, minutes = life[of.BEATS], (life.now_s - life[of.FIRST]) / 60.0
+    return beats >= 0.4 * life[of.TUNES] and beats <= 4.0 * minutes + 4.0
 
 
 def lanes(life: Life) -> Signal | None:
@@ -43,7 +60,7 @@ def lanes(life: Life) -> Signal | None:
     files, of_track = life.lookout.lanes(life.key, life.sight.place.work)
     if life.sight.place.role == SEGMENT and of_track >= 3:
         return Signal("lanes", min(44.0, 11.0 * of_track), f"{of_track + 1} parts of one track at once")
-    if files >= 4 and not (life.shape.browser and life[of.LIFE] > 2):
+    if files >= 4 and not life.shape.browser and not life.shape.signed:
         return Signal("lanes", min(24.0, 4.0 * files), f"{files + 1} files at once")
     return None
 

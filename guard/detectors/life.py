@@ -18,15 +18,14 @@ class Life:
 
     __slots__ = ("_reading", "key", "known", "lookout", "session", "shape", "sight")
 
-    def __init__(self, lookout: Lookout, sight: Sight, key: bytes, client: bytes) -> None:
+    def __init__(self, lookout: Lookout, sight: Sight, key: bytes) -> None:
         self.lookout = lookout
         self.sight = sight
         self.shape = sight.shape
-        # Who comes with a session that nobody has seen live is judged by what its address did.
-        self.key = client or key
+        self.key = key
         self.known = key[:1] == b"u"
-        self.session = key[:1] in b"us" and not client
-        self._reading: Reading | None = lookout.meters.read(self.key, sight.now_s)
+        self.session = key[:1] in b"us"
+        self._reading: Reading | None = lookout.meters.read(key, sight.now_s)
 
     def __getitem__(self, index: int) -> float:
         return self._reading[index] if self._reading is not None else 0.0
@@ -43,7 +42,7 @@ class Life:
     def chain(self, index: int) -> int:
         """The longest chain of ids in a set in which each is near the one before.
 
-        Near is at most 40, and at most a quarter of how far apart so many ids would lie if they were spread over all
+        Near is at most 40, and at most an eighth of how far apart so many ids would lie if they were spread over all
         that there are: in a small catalogue everything is near.
         """
         if self._reading is None:
@@ -53,7 +52,7 @@ class Life:
             return 0
         best = length = 1
         for before, number in zip(numbers, numbers[1:], strict=False):
-            near = min(40, max(1, self.lookout.span(number) // (4 * len(numbers))))
+            near = min(40, max(1, self.lookout.span(number) // (8 * len(numbers))))
             length = length + 1 if number - before <= near else 1
             best = max(best, length)
         return best

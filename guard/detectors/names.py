@@ -28,15 +28,10 @@ def many_names(life: Life) -> Signal | None:
     People: 17 names on one address of a campus, with all that pages need.
     """
     names = life[of.NAMES]
-    if life.key[:1] == b"a" and names >= 6 and life[of.LIFE] < 0.5 * life[of.DOCUMENTS]:
+    if life.key[:1] == b"a" and names >= 6 and life.lookout.shows_parts and life[of.LIFE] < 0.5 * life[of.DOCUMENTS]:
         return Signal(
             "many names", min(36.0, 3.5 * names), f"{names:.0f} browsers' names from one address, and no life"
         )
-    return None
-
-
-def half_browser(life: Life) -> Signal | None:
-    """Without what a browser sends for a document it sends no music either; who is a person has shown it by then."""
     return None
 
 

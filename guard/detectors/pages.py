@@ -5,7 +5,7 @@ from __future__ import annotations
 from guard.detectors import counted as of
 from guard.detectors.life import Life
 from guard.model import Signal
-from guard.places import AUDIO, PLAYLIST, SEGMENT
+from guard.places import AUDIO, PLAYLIST, SEARCH, SEGMENT
 
 
 def lifeless_documents(life: Life) -> Signal | None:
@@ -15,9 +15,9 @@ def lifeless_documents(life: Life) -> Signal | None:
     for who does neither, 44 for who does both; 8 for programs that say they are.
     """
     count, alive = min(life[of.DOCUMENTS], life[of.ASKED]) + life[of.SITEMAPS], life[of.LIFE] + 0.5 * life[of.CALLS]
-    if life.known or count < 4 or alive > 0.12 * count:
-        return None
     shape = life.shape
+    if life.known or count < 4 or alive > 0.12 * count or not (shape.library or life.lookout.shows_parts):
+        return None
     entrances = life[of.ENTRANCES]
     if shape.library:
         bound = 8.0
@@ -49,9 +49,16 @@ def cold_audio(life: Life) -> Signal | None:
     shape, role = life.shape, life.sight.place.role
     if life.known or not shape.browser or role not in (PLAYLIST, SEGMENT):
         return None
-    client = b"c" + life.sight.client.key + of.short(life.sight.user_agent)
+    client = life.lookout.client_key(life.sight)
+    if not life.lookout.shows_parts or not life.lookout.keeps_cookies:
+        return None
     if life.of(client, of.COLD) > 0.4 and life.of(client, of.LIFE) < 0.4 and life[of.LIFE] < 0.4:
-        return Signal("cold music", 34, "it opened a page and took the music, and nothing that such a page needs")
+        several = life.lookout.cold_music(client, life.now_s)
+        return Signal(
+            "cold music",
+            34 if several >= 2.5 else 10,
+            "it opened a page and took the music, and nothing that such a page needs",
+        )
     return None
 
 
@@ -70,27 +77,59 @@ def data_for_nobody(life: Life) -> Signal | None:
     )
 
 
+def calls_without_life(life: Life) -> Signal | None:
+    """Calls as pages make them, for one thing after the other, and no page, style, picture or music with them.
+
+    People: those who have the application in their cache still load the pictures of what they look at. What is typed
+    into a search counts once.
+    """
+    count = life[of.ASKED]
+    if life.known or life.shape.signed or count < 12 or life.shape.bare or not life.lookout.shows_parts:
+        return None
+    if life[of.LIFE] > 0.04 * count or life[of.TUNES] > 0.1 * count or life[of.DOCUMENTS] > 0.3 * count:
+        return None
+    bound = 150.0 if life.sight.place.role == SEARCH else 60.0
+    if life.shape.token:  # an app: it has its pictures from elsewhere, perhaps
+        bound = 300.0
+    return Signal(
+        "calls without life", min(36.0, 30.0 * count / bound), f"{count:.0f} calls, and no page that shows them"
+    )
+
+
+def many_pages(life: Life) -> Signal | None:
+    """More different pages an hour than anybody reads. People: 60 albums compared in one sitting."""
+    count = life[of.ASKED]
+    if life.known or life.shape.quiet or count < 90 or life[of.TUNES] > 0.02 * count:
+        return None
+    an_hour = count / max(1.0, (life.now_s - life[of.FIRST]) / of.HOUR_S)
+    if an_hour < 90 or not (life.session or life[of.LIVING] <= 1):
+        return None
+    return Signal(
+        "many pages", min(36.0, 30.0 * an_hour / 180.0), f"{an_hour:.0f} different pages an hour, and no music"
+    )
+
+
 def images_only(life: Life) -> Signal | None:
-    """Covers, and no page or call that shows them. People: pages elsewhere that show our covers send their address."""
+    """Covers, and no page or call that shows them. People: pages elsewhere that show our covers send their address, and
+    where pictures have a host of their own nobody is seen to open a page."""
     count = life[of.IMAGES]
     shape = life.shape
-    if (
-        life.known
-        or count < 6
-        or shape.referer
-        or shape.cookie
-        or life[of.CALLS] + life[of.BARE] + life[of.DOCUMENTS] > 0.2
-    ):
+    if life.known or count < 6 or life[of.CALLS] + life[of.BARE] + life[of.DOCUMENTS] + life[of.LIFE] > 0.2:
         return None
     if life[of.TUNES] > 0 or life.of(b"a" + life.sight.client.key, of.DOCUMENTS) > 0.5:
         return None
-    bound = 20.0 if shape.library or shape.points >= 8 else 40.0
+    if shape.referer or shape.cookie:
+        if not life.lookout.shows_pages:
+            return None
+        bound = 150.0
+    else:
+        bound = 20.0 if shape.library or shape.points >= 8 else 40.0
     return Signal("pictures only", min(36.0, 30.0 * count / bound), f"{count:.0f} pictures and no page that shows them")
 
 
 def audio_without_looking(life: Life) -> Signal | None:
     """Many tracks and no page, call, picture or word of a player. Weak: speakers and players do this."""
-    if life.known or life.sight.place.role != AUDIO or life[of.TUNES] < 10 or life.shape.player:
+    if life.known or life.sight.place.role != AUDIO or life[of.TUNES] < 10 or life.shape.player or life.shape.browser:
         return None
     if life[of.DOCUMENTS] + life[of.CALLS] + life[of.IMAGES] + life[of.LIFE] < 1:
         return Signal("music without looking", 6, f"{life[of.TUNES]:.0f} tracks, and never a page, picture or call")

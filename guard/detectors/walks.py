@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guard.detectors import counted as of
+from guard.detectors.ears import LONG_S
 from guard.detectors.life import Life
 from guard.model import Signal
 from guard.places import DATA, DOCUMENT, FEED, IMAGE, SEARCH, SITEMAP
@@ -66,6 +67,8 @@ def coverage(life: Life) -> Signal | None:
     if life.sight.place.public or life.shape.token:
         return None
     tunes = life[of.TUNES]
+    if life[of.LEAD] > LONG_S * tunes:
+        return None
     hours = max(1.0, (life.now_s - life[of.FIRST]) / of.HOUR_S)
     if tunes / hours >= 45 and life[of.LEAD] > 3600:
         return Signal(
