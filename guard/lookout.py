@@ -151,16 +151,17 @@ class Ear:
         "ahead",
         "alive",
         "asked",
-        "called",
-        "paged",
-        "typed",
         "call_s",
+        "called",
         "held",
         "key",
         "live_s",
         "lively",
         "note_s",
+        "paged",
+        "times",
         "took_cold",
+        "typed",
     )
 
     def __init__(self, key: bytes) -> None:
