@@ -89,6 +89,7 @@ LONGEST_S = 3600.0
 QUIET_POINTS = 24.0
 """More is not held against an honest robot's name that nobody can check."""
 
+SAMPLE = 100
 LIVE_S = 1.0
 """Signs of life of one ear are counted so often at most; what comes between goes with the next one."""
 
@@ -205,8 +206,7 @@ class Lookout:
         self._waiting: deque[tuple[float, tuple[bytes, ...], bool]] = deque()
         self._flying: dict[bytes, dict[tuple[str, str], int]] = {}
         self._splits: Memo[tuple[bytes, str], list[float]] = Memo(2_048)
-        self._low: dict[int, int] = {}  # the numbers of ids seen, by their kind
-        self._high: dict[int, int] = {}
+        self._ids: dict[int, list[int]] = {}  # of each kind how many were seen, and some of them
 
     def take(self, terms: Detecting) -> None:
         """From now on these terms hold; what was counted stays."""
@@ -497,21 +497,29 @@ class Lookout:
             see(self.hour(now_s), LIVING, short(home), now_s)
 
     def span_with(self, serial: int) -> None:
-        """Note how far ids of this kind reach."""
+        """Note an id, so that it is known how far ids of its kind reach: a fair sample of them is kept."""
         kind = serial >> 40
-        low = self._low.get(kind)
-        if low is None:
-            if len(self._low) < 256:
-                self._low[kind] = self._high[kind] = serial
-        elif serial < low:
-            self._low[kind] = serial
-        elif serial > self._high[kind]:
-            self._high[kind] = serial
+        sample = self._ids.get(kind)
+        if sample is None:
+            if len(self._ids) >= 256:
+                return
+            sample = self._ids[kind] = [0]
+        sample[0] += 1
+        if len(sample) <= SAMPLE:
+            sample.append(serial)
+        else:  # Vitter's algorithm R, with the id itself for chance
+            place = int.from_bytes(blake2b(b"%d" % (serial + sample[0]), digest_size=4).digest(), "big") % sample[0]
+            if place < SAMPLE:
+                sample[place + 1] = serial
 
     def span(self, serial: int) -> int:
-        """How far the ids of this kind reach, as far as any were seen."""
-        kind = serial >> 40
-        return self._high.get(kind, 0) - self._low.get(kind, 0) + 1
+        """How far the ids of this kind reach: twice as far as the middle half of them, so that odd ones count for
+        nothing."""
+        sample = sorted(self._ids.get(serial >> 40, (0,))[1:])
+        if not sample:
+            return 1
+        cut = len(sample) // 4
+        return (sample[len(sample) - 1 - cut] - sample[cut]) * 2 + 1
 
     def _wait(self, now_s: float, keys: tuple[bytes, ...], entrance: bool, *, at_once: bool) -> None:
         """A document is counted when it is clear whether anything follows it: at once for who never asks for more."""

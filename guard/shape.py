@@ -42,7 +42,7 @@ class Shape(NamedTuple):
     `dest`, `mode` and `site` are its fetch metadata, b"" = none. `signals` speak of the headers alone, `points` is
     their sum. `digest` names the shape: header names in their order, family, codings;
     `handshake` a browser's family with the JA4 of its connection; `prefetch` is for pages that a browser loads
-    ahead; `signed` for who signs in, in a protocol that asks for it everywhere. `bare` is for no cookie, no token and no Referer.
+    ahead; `text` for browsers that show nothing but text; `signed` for who signs in, in a protocol that asks for it everywhere. `bare` is for no cookie, no token and no Referer.
     """
 
     told: bool
@@ -66,6 +66,7 @@ class Shape(NamedTuple):
     handshake: bytes = b""
     prefetch: bool = False
     signed: bool = False
+    text: bool = False
 
     @property
     def browser(self) -> bool:
@@ -74,7 +75,7 @@ class Shape(NamedTuple):
     @property
     def rare(self) -> bool:
         """May who looks like this be spoken of together? Not where the headers are those of a browser that many have."""
-        return self.told and (not self.claim.family or self.points >= 5)
+        return self.told and not self.text and (not self.claim.family or self.points >= 5)
 
 
 def read_shape(
@@ -134,9 +135,11 @@ def read_shape(
         blake2b(ja4 + b"\0" + claim.family.encode(), digest_size=8).digest() if ja4 and claim.family else b"",
         b"prefetch" in fields.get(b"sec-purpose", b"") or fields.get(b"purpose") == b"prefetch",
         b"x-emby-token" in fields or b"x-emby-authorization" in fields,
+        user_agent.lower().startswith(_TEXT),
     )
 
 
+_TEXT = (b"lynx/", b"w3m/", b"links (", b"elinks", b"links/", b"emacs-w3m", b"netsurf")
 _VARYING = frozenset((b"cookie", b"referer", b"range", b"if-none-match", b"if-modified-since", b"content-length"))
 
 

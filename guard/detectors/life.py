@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from guard.observe import Reading
@@ -51,8 +52,11 @@ class Life:
         if len(numbers) < 8:
             return 0
         best = length = 1
-        for before, number in zip(numbers, numbers[1:], strict=False):
-            near = min(40, max(1, self.lookout.span(number) // (8 * len(numbers))))
+        spans = {number >> 40: self.lookout.span(number) for number in {n >> 40: n for n in numbers}.values()}
+        for before, number in pairwise(numbers):
+            near = min(40, max(1, spans[number >> 40] // (8 * len(numbers))))
             length = length + 1 if number - before <= near else 1
             best = max(best, length)
+        if max(spans.values()) < 3 * len(numbers):  # most of what there is: runs come by themselves
+            best //= 2
         return best

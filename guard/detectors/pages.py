@@ -19,13 +19,13 @@ def lifeless_documents(life: Life) -> Signal | None:
     if life.known or count < 4 or alive > 0.12 * count or not (shape.library or life.lookout.shows_parts):
         return None
     entrances = life[of.ENTRANCES]
-    if shape.library:
+    if shape.library and not shape.text:
         bound = 8.0
     elif shape.quiet:
         bound = 300.0
     elif shape.told and entrances > 0.8 * count:
         bound = 18.0
-    elif shape.told and (shape.cookie or life.sight.own_referer):
+    elif shape.text or (shape.told and (shape.cookie or life.sight.own_referer or shape.site == b"same-origin")):
         bound = 44.0
     else:
         bound = 24.0
@@ -56,7 +56,7 @@ def cold_audio(life: Life) -> Signal | None:
         several = life.lookout.cold_music(client, life.now_s)
         return Signal(
             "cold music",
-            34 if several >= 2.5 else 10,
+            34 if several >= 1.5 else 10,
             "it opened a page and took the music, and nothing that such a page needs",
         )
     return None

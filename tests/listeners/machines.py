@@ -177,7 +177,7 @@ def search_engine_that_is_verified(rng: Random, start_s: float, site: Platform) 
         t += rng.expovariate(1 / 6)
         sitting.ip = f"17.241.{rng.randrange(64, 80)}.{rng.randrange(1, 255)}"
         track = unpopular(rng)
-        path = site.at(rng.choice((site.track, site.track, site.artist, site.album)), track)
+        path = site.at_one_of(rng, track, site.track, site.track, site.artist, site.album)
         sitting.ask(
             t,
             path,

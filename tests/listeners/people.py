@@ -364,7 +364,7 @@ def screen_reader(rng: Random, start_s: float, site: Platform) -> list[Line]:
     t, last = start_s, ""
     for _ in range(12):
         track = popular(rng)
-        path = site.at(rng.choice((site.track, site.album)), track)
+        path = site.at(site.track, track) if rng.random() < 0.5 else site.at(site.album, album_of(track))
         t = visit.page(
             t, path, visit.covers(3), referer=ORIGIN + last if last else None, site="same-origin" if last else "none"
         )
@@ -396,7 +396,7 @@ def reads_many_pages_with_a_warm_cache(rng: Random, start_s: float, site: Platfo
     visit = Visit(rng, site, chrome(rng), returning=True)
     t, last = start_s, ""
     for _ in range(25):
-        path = site.at(rng.choice((site.artist, site.track, site.album)), unpopular(rng))
+        path = site.at_one_of(rng, unpopular(rng), site.artist, site.track, site.album)
         t = visit.document(t, path, referer=ORIGIN + last if last else None, site="same-origin" if last else "none")
         if rng.random() < 0.5:
             visit.part(t + 0.2, "artwork", site.at(site.cover, unpopular(rng), 500), "image", path, 50_000)
@@ -535,7 +535,7 @@ def tabs_restored_after_a_crash(rng: Random, start_s: float, site: Platform) -> 
     visit = Visit(rng, site, rng.choice((chrome(rng), firefox(rng))), returning=with_cookie)
     visit.cold = False
     for _ in range(20):
-        path = site.at(rng.choice((site.track, site.album, site.artist)), popular(rng))
+        path = site.at_one_of(rng, popular(rng), site.track, site.album, site.artist)
         headers = visit.browser.headers("document", cookie=visit.cookie if with_cookie else None, clicked=False)
         t = visit.ask(start_s + rng.uniform(0, 2.5), path, headers, size=size_of(path, 15_000))
         if rng.random() < 0.3:

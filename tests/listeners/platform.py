@@ -105,6 +105,11 @@ class Platform:
     sets_cookies: bool = True
     tells_referer: bool = True
 
+    def at_one_of(self, rng: Random, track: int, *kinds: str) -> str:
+        """A page of a track, or of its album or artist: each with the id that it has."""
+        kind = rng.choice(kinds)
+        return self.at(kind, {self.artist: artist_of(track), self.album: album_of(track)}.get(kind, track))
+
     def at(self, path: str, number: object = 0, n: int = 0) -> str:
         """A path of the platform with its number in it."""
         return path.format(id=number, n=n)
