@@ -37,7 +37,19 @@ from guard.model import (
 )
 from guard.nodes import guess
 from guard.patterns import glob_matches
-from guard.policy import RIGHTS_REASON, Change, Example, Ladder, Policy, RightsTerms, RoutePatterns, Rule, Rung
+from guard.policy import (
+    RIGHTS_REASON,
+    TRAP,
+    Change,
+    Example,
+    Ladder,
+    Policy,
+    RightsTerms,
+    RoutePatterns,
+    Rule,
+    Rung,
+    trap_rule,
+)
 from guard.rights import HOLDINGS
 from guard.sources import join, without
 from guard.works import NAMED, WorkPath
@@ -124,10 +136,14 @@ class PolicyReader(DetectionReader):
         ladder = self.each(document, "ladder", lambda item: self.ladder(item, by_name))
         limiting = self.each(document, "limits", lambda item: self.limiting(item, by_name))
         examples_seen: dict[str, int] = {}
-        deciding = [*seen, *(rule.name for rule in (*rows, *limiting)), *_step_names(ladder), "rights", "default"]
+        deciding = [*seen, TRAP, *(rule.name for rule in (*rows, *limiting)), *_step_names(ladder), "rights", "default"]
         nameable = dict.fromkeys(deciding, 0)
         preferences, kinds = self.preferences(document)
         notice_days, licence_url, changes = self.terms(document)
+        detecting = self.detection(document, by_name)
+        if detecting is not None and detecting.traps:
+            said = document.get("detection")
+            rules = (trap_rule(detecting.traps, self.file, said.line if said is not None else 0), *rules)
         policy = Policy(
             site=site,
             mode=self.mode(document, "", Mode.ENFORCE),
@@ -145,7 +161,7 @@ class PolicyReader(DetectionReader):
             rows=rows,
             ladder=ladder,
             on_store_failure=self.on_store_failure(document),
-            detecting=self.detection(document, by_name),
+            detecting=detecting,
             examples=self.each(document, "examples", lambda item: self.example(item, nameable, examples_seen)),
             file=self.file,
             limiting=limiting,

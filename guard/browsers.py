@@ -24,10 +24,12 @@ LONG_LIVED = {"chrome": frozenset((109,)), "firefox": frozenset((115, 128, 140, 
 
 SPECIAL = (
     b"Goanna/", b"PaleMoon/", b"SMART-TV", b"SmartTV", b"Tizen", b"Web0S", b"webOS", b"HbbTV", b"CrKey", b"AFT",
-    b"BRAVIA", b"Roku", b"PlayStation", b"Xbox", b"Nintendo", b"AppleCoreMedia", b"CFNetwork", b"Opera Mini", b"UCBrowser",
+    b"BRAVIA", b"Roku", b"PlayStation", b"Xbox", b"Nintendo", b"AppleCoreMedia", b"CFNetwork", b"Opera Mini",
+    b"UCBrowser",
     b"KAIOS", b"Silk/", b"SamsungBrowser/", b"MiuiBrowser", b"YaBrowser/", b"Whale/", b"QtWebEngine/", b"Electron/",
     b"; wv)", b"Instagram", b"FBAN/", b"FBAV/", b"Line/", b"Trident/", b"MSIE ", b"Seamonkey", b"Waterfox", b"Basilisk",
-    b"K-Meleon", b"Konqueror", b"Epiphany", b"Dillo", b"NetFront", b"Kindle", b"Sonos/", b"Silk-", b"GSA/", b"DuckDuckGo/",
+    b"K-Meleon", b"Konqueror", b"Epiphany", b"Dillo", b"NetFront", b"Kindle", b"Sonos/", b"Silk-", b"GSA/",
+    b"DuckDuckGo/",
 )  # fmt: skip
 """Names of honest clients that call themselves a browser beside their own name and send less than that browser does:
 televisions, views inside of other apps, forks, proxies that render for others."""

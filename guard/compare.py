@@ -25,7 +25,7 @@ from guard.amounts import write_amount
 from guard.classify import BROWSER_AGENT, Catalogue
 from guard.conditions import Condition, Evidence, Test
 from guard.directives import declare, render_file
-from guard.model import UNKNOWN_AGENT, Agent, Identity, Limit, Site
+from guard.model import UNKNOWN_AGENT, Agent, Detecting, Identity, Limit, Site
 from guard.patterns import glob_matches, specimen
 from guard.policy import Ladder, Policy, Rule, decide
 from guard.verify import can_be_checked, read_published, verify
@@ -225,6 +225,7 @@ def _rules(old: Policy, new: Policy) -> Iterator[Change]:
         if name not in kept:
             yield Change(f"{name}: place", _place(name, old.rules), _place(name, new.rules))
     yield from _named(_ladders(old.ladder), _ladders(new.ladder))
+    yield from _named(_detecting(old.detecting), _detecting(new.detecting))
 
 
 def _by_name(rules: Iterable[Rule]) -> dict[str, str]:
@@ -242,6 +243,24 @@ def _ladders(ladders: Iterable[Ladder]) -> dict[str, str]:
     for ladder in ladders:
         name = f"ladder: {', '.join(ladder.route_classes) or 'all'}"
         said[name] = "; ".join(f"at {rung.at} {say_rule(rung.rule)}" for rung in ladder.rungs)
+    return said
+
+
+def _detecting(detecting: Detecting | None) -> dict[str, str]:
+    """How scraping is looked for, word by word."""
+    if detecting is None:
+        return {}
+    said = {"detection": "on"}
+    for word in fields(detecting):
+        value = getattr(detecting, word.name)
+        if word.name == "steps":
+            value = "; ".join(
+                f"at {step.at:g} {step.then}"
+                + (f" on {', '.join(step.routes)}" if step.routes else "")
+                + (f" by {step.limit.name}" if step.limit else "")
+                for step in value
+            )
+        said[f"detection: {word.name}"] = ", ".join(value) if isinstance(value, tuple) else str(value)
     return said
 
 

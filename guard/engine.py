@@ -76,7 +76,7 @@ from guard.model import (
     Said,
 )
 from guard.networks import NOTHING_KNOWN, Knowledge
-from guard.policy import Policy, Rule, Step, Verdict, decide, trace
+from guard.policy import TRAP, Policy, Rule, Step, Verdict, decide, trace
 from guard.policy import strictest as strictest_verdict
 from guard.protocols import NOTHING_LISTED, Lease, Listed, Recorder, RightsSource, Store, Witness
 from guard.readback import read_back
@@ -979,7 +979,7 @@ class Guard:
     ) -> tuple[Decision, Watched | None]:
         """Count a request that was decided, and say what becomes of the decision; see `guard.watching`. `fields` are
         the headers, names in lower case; None where they were not seen."""
-        if self.watching is None or decision.action not in ("allow", "throttle"):
+        if self.watching is None or (decision.action not in ("allow", "throttle") and decision.rule != TRAP):
             return decision, None
         path = ""
         if b"%" in request.target or b"//" in request.target:

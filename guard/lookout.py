@@ -27,9 +27,9 @@ from guard.detectors.counted import (
     ASKED,
     BARE,
     BEATS,
+    CALLS,
     CLIENTS,
     COLD,
-    CALLS,
     DAY_S,
     DOCUMENTS,
     ENTRANCES,
@@ -106,7 +106,8 @@ _NAVIGABLE = frozenset((DOCUMENT, EMBED, IMAGE, AUDIO, FEED, SITEMAP, SEARCH, DO
 
 
 class Sight(NamedTuple):
-    """One request as it is looked at; `now_s` is of the meters' clock, `wall_s` since 1970. `session` and `account` are b"" when unknown; `start` and `end` are of a closed
+    """One request as it is looked at; `now_s` is of the meters' clock, `wall_s` since 1970. `session` and `account`
+    are b"" when unknown; `start` and `end` are of a closed
     range (`bytes=START-END`), -1 when it has none."""
 
     now_s: float

@@ -27,8 +27,8 @@ from guard.errors import PolicyError, Problem
 from guard.hosts import is_host
 from guard.identify import outer_scheme
 from guard.ledger.versions import Versions
-from guard.memo import Memo
 from guard.lookout import NOTHING, Sight, Suspicion
+from guard.memo import Memo
 from guard.model import Admission, Decision, Headers, Identity, Mode, Reply, Request, Said, Signed
 from guard.places import Place
 from guard.policy import Policy
@@ -94,7 +94,8 @@ Looked = tuple[Guard, Decision, Place]
 """What each request of a known kind is held against where the policy looks at who asks."""
 
 Passing = tuple[frozenset[bytes], list[tuple[bytes, bytes]], _Limited | None, Looked | None]
-"""How requests of a known kind pass: what is stated on their answers, the limit that has to admit them, and how they are
+"""How requests of a known kind pass: what is stated on their answers, the limit that has to admit them, and how they
+are
 looked at."""
 
 

@@ -353,7 +353,8 @@ class Decision(NamedTuple):
 
     Beside the policy's actions there are four of the guard's own: `serve` (a directive file, named in `file`),
     `reject` (no safe reading), and what suspicion leads to: `challenge`, and `refuse` for `retry_s` seconds.
-    `signals` are what detectors have found; `cookie` is what a challenge hands out. `observed` names rules on trial that would have acted; `weights` are the addends
+    `signals` are what detectors have found; `cookie` is what a challenge hands out. `observed` names rules on trial
+    that would have acted; `weights` are the addends
     of rules that weigh, in their order. `said` is what its answer states of the work, None = what the policy does.
     `limits` all have to admit it; each is asked for `cost` times its own. `known_by` says in words why the identity is
     this one; `work` names the work it is for, `settles` tells that some limit wants to know when it is over; `ask` is
@@ -445,7 +446,8 @@ STAGES: tuple[str, ...] = ("label", "throttle", "challenge", "refuse")
 only); no answer for some minutes."""
 
 SUSPECTS = Limit("suspects", 2, 1.0, 60)
-"""What holds for who is throttled on suspicion, where the policy names no limit: two requests a second, sixty at once."""
+"""What holds for who is throttled on suspicion, where the policy names no limit: two requests a second, sixty at
+once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,8 @@ def _stem(parts: list[str], role: int) -> str:
 
 
 def _number(text: str) -> int:
-    """The number that an id is, or ends the name of: `4711`, `al-15`, `100017-1200` (an id and a size). -1 for others."""
+    """The number that an id is, or ends the name of: `4711`, `al-15`, `100017-1200` (an id and a size). -1 for
+    others."""
     text = text[:32]
     head, dash, tail = text.partition("-")
     if dash and tail.isascii() and tail.isdigit() and head.isalpha():

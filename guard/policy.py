@@ -121,6 +121,22 @@ class Change:
     file: str = field(default="", compare=False)
 
 
+TRAP = "trap"
+"""The name of the rule that refuses what lies below a trap, which robots.txt forbids, too."""
+
+
+def trap_rule(traps: tuple[str, ...], file: str = "", line: int = 0) -> Rule:
+    """What keeps everybody out of these paths, and says so in robots.txt: only a program finds them."""
+    return Rule(
+        TRAP,
+        (Condition("path", frozenset(traps)),),
+        "block",
+        reason="There is nothing to read here.",
+        file=file,
+        line=line,
+    )
+
+
 RIGHTS_REASON = "The holders of the rights in this work do not allow this use of it."
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from guard.asn import make_asn_table
 from guard.model import Detecting
-from guard.policy import Policy
+from guard.policy import TRAP, Policy, trap_rule
 from guard.replay import JA4
 from guard.watching import newest_of
 
@@ -62,7 +62,10 @@ def at_site(policy: Policy, site: Mapping[str, Any], *, challenge: bool = True) 
         detecting = policy.detecting
         if detecting is not None:
             detecting = _detecting(detecting, site, challenge)
-        return replace(policy, site=known, asn=asn, detecting=detecting)
+        rules = policy.rules
+        if detecting is not None and detecting.traps:
+            rules = (trap_rule(detecting.traps), *(rule for rule in rules if rule.name != TRAP))
+        return replace(policy, site=known, asn=asn, detecting=detecting, rules=rules)
     except (TypeError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(f"not what is known of a site: {error}") from None
 

@@ -38,7 +38,9 @@ def json_lines(stream: TextIO, *, refusals_only: bool = True) -> Recorder:
 def is_refusal(record: Record) -> bool:
     """Was it refused, or would it have been?"""
     admission = record.admission
-    return record.decision.action in ("block", "reject") or (admission is not None and not admission.allowed)
+    return record.decision.action in ("block", "reject", "refuse", "challenge") or (
+        admission is not None and not admission.allowed
+    )
 
 
 def describe(record: Record, neighbourhood: str) -> dict[str, object]:
@@ -71,6 +73,9 @@ def describe(record: Record, neighbourhood: str) -> dict[str, object]:
         line["labels"] = list(decision.labels)
     if decision.observed:
         line["observed"] = list(decision.observed)
+    if decision.signals:
+        line["points"] = round(decision.points, 1)
+        line["signals"] = {signal.name: round(signal.points, 1) for signal in decision.signals}
     if record.admission is not None:
         line["counted"] = "shared" if record.admission.shared else "local"
     return line

@@ -42,7 +42,8 @@ class Shape(NamedTuple):
     `dest`, `mode` and `site` are its fetch metadata, b"" = none. `signals` speak of the headers alone, `points` is
     their sum. `digest` names the shape: header names in their order, family, codings;
     `handshake` a browser's family with the JA4 of its connection; `prefetch` is for pages that a browser loads
-    ahead; `text` for browsers that show nothing but text; `signed` for who signs in, in a protocol that asks for it everywhere. `bare` is for no cookie, no token and no Referer.
+    ahead; `text` for browsers that show nothing but text; `signed` for who signs in, in a protocol that asks for it
+    everywhere. `bare` is for no cookie, no token and no Referer.
     """
 
     told: bool
@@ -74,7 +75,8 @@ class Shape(NamedTuple):
 
     @property
     def rare(self) -> bool:
-        """May who looks like this be spoken of together? Not where the headers are those of a browser that many have."""
+        """May who looks like this be spoken of together? Not where the headers are those of a browser that many
+        have."""
         return self.told and not self.text and (not self.claim.family or self.points >= 5)
 
 

@@ -23,7 +23,7 @@ from guard.model import Agent, Client, Decision, Detecting, Identity, Mode, Requ
 from guard.passes import Passes
 from guard.patterns import PathPatterns
 from guard.places import ASSET, AUDIO, DATA, DOCUMENT, DOWNLOAD, IMAGE, SEARCH, SEGMENT, Place, read_place
-from guard.policy import Policy
+from guard.policy import TRAP, Policy
 from guard.shape import WATCHED, Shape, read_shape, untold_shape
 
 ACCOUNT, ENTITLEMENT, AUDIO_SECONDS, WORK = (
@@ -200,10 +200,12 @@ class Watching:
     ) -> tuple[Decision, Watched | None]:
         """Count a request that the policy lets pass, and say what becomes of it. `fields` are its headers (names in
         lower case), None where they were not seen."""
-        if decision.identity is Identity.VERIFIED or decision.action not in ("allow", "throttle"):
+        if decision.identity is Identity.VERIFIED:
             return decision, None
         sight = self.sight(request, client, decision, fields, told, path)
         suspicion = self.lookout.watch(sight)
+        if decision.rule == TRAP:  # refused already; what is held against it from now on is what counts
+            return decision._replace(signals=suspicion.signals), None
         if suspicion.points >= self.least:
             decision = self.act(decision, sight, suspicion, fields)
             if decision.action in ("refuse", "challenge") and decision.mode is Mode.ENFORCE:

@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  guard explain no-ai --path /track/4711 --ua 'GPTBot/1.3'\n"
         "  guard explain policy.yaml --path /media/1.mp3 --ip 10.0.0.1 --header 'X-Forwarded-For: 192.0.2.7' --json\n"
+        "  guard explain policy.yaml --path /api/v1/tracks/1 --ua 'Mozilla/5.0 …' --header 'Accept: */*'\n"
         "  guard explain policy.yaml --path / --host radio.example --at 2027-01-01\n"
         "\nexit codes: 0 explained, 1 the policy has problems, 2 wrong usage"
     )
@@ -45,7 +46,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--method", default="GET", metavar="M", help="the method (default: GET)")
     add("--host", default="", metavar="H", help="the host that is asked, where a policy has several")
     add("--at", metavar="DATE", help="the moment, for rules with dates (default: now)")
-    add("--header", action="append", default=[], metavar="'K: V'", help="a further header; may be given again")
+    add(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'K: V'",
+        help="a further header; may be given again: with one, detection takes those named for all that there are",
+    )
     add("--all", action="store_true", help="every rule in the table, however many there are")
     add("--json", action="store_true", help="as one JSON object")
 
@@ -65,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     words = words_of(policy)
     if words is not None:
         whole.take(Witness(words, clock=lambda: now_s, still=True))
-    explained = asyncio.run(_explain_in_time(guard, request, everything=arguments.json or arguments.all))
+    fields = _read_fields(arguments) if arguments.header else None
+    explained = asyncio.run(_explain_in_time(guard, request, fields, everything=arguments.json or arguments.all))
     explained["policy"]["file"] = arguments.policy
     explained["host"] = {"asked": arguments.host, "named": _is_named(policy, arguments.host)}
     if arguments.json:
@@ -75,12 +83,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _explain_in_time(guard: Guard, request: Request, *, everything: bool) -> dict[str, Any]:
+async def _explain_in_time(
+    guard: Guard, request: Request, fields: dict[bytes, bytes] | None, *, everything: bool
+) -> dict[str, Any]:
     """As `explain`, once the register has answered."""
     if guard.witness is not None:
         await guard.witness.open()
     async with in_time(guard, lambda: guard.held_for(request)):
-        return explain(guard, request, everything=everything)
+        return explain(guard, request, fields, everything=everything)
 
 
 @asynccontextmanager
@@ -134,11 +144,27 @@ def _is_named(policy: Policy, host: str) -> bool:
     return any(host.endswith(one[1:]) if one.startswith("*.") else host == one for one in names)
 
 
-def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[str, Any]:
-    """The whole walk as plain values. Without `everything`, of many rules only those that matched (or are out of
+def _read_fields(arguments: argparse.Namespace) -> dict[bytes, bytes]:
+    """All headers that were named, in their order, names in lower case: taken as all that the request has."""
+    fields = {b"host": (arguments.host or "music.example").encode("utf-8", "replace")}
+    if arguments.ua:
+        fields[b"user-agent"] = arguments.ua.encode("utf-8", "surrogateescape")
+    for line in arguments.header:
+        name, _, value = line.partition(":")
+        fields[name.strip().lower().encode("utf-8", "replace")] = value.strip().encode("utf-8", "surrogateescape")
+    return fields
+
+
+def explain(
+    guard: Guard, request: Request, fields: dict[bytes, bytes] | None = None, *, everything: bool = True
+) -> dict[str, Any]:
+    """The whole walk as plain values. `fields` are all headers of the request, None when they are not known. Without
+    `everything`, of many rules only those that matched (or are out of
     their dates); `left_out` counts the others."""
     client, decision = guard.consider(request)
     agent = decision.agent
+    decided = decision
+    decision, _ = guard.watch(request, decision, fields)
     # ua-parser takes a quarter of a second to get ready: only who looks like a browser or like nobody is worth it.
     plain = agent.category in ("browser", "unknown") and request.user_agent
     browser = name_browser(request.user_agent or b"") if plain else Browser("", "")
@@ -204,8 +230,29 @@ def explain(guard: Guard, request: Request, *, everything: bool = True) -> dict[
             "labels": list(decision.labels),
             "observed": list(decision.observed),
         },
+        "detection": _detection(guard, decided, decision, fields is not None),
         "limits": [_limit(limit, policy, decision.route_class) for limit in decision.limits],
         "headers": {name.decode(): value.decode() for name, value in guard.headers_of(decision)},
+    }
+
+
+def _detection(guard: Guard, before: Decision, after: Decision, told: bool) -> dict[str, Any] | None:
+    """What is held against the request by how it looks, as the first of its client, and what follows; None where the
+    policy does not look."""
+    if guard.watching is None:
+        return None
+    looked_at = before.action in ("allow", "throttle") and before.identity.value != "verified"
+    return {
+        "looked_at": looked_at,
+        "headers_known": told,
+        "mode": guard.watching.mode.value,
+        "signals": [{"name": one.name, "points": one.points, "reason": one.reason} for one in after.signals],
+        "points": round(after.points, 1),
+        "steps": [
+            {"at": stage.at, "then": stage.then}
+            for stage in guard.watching.terms.steps
+            if stage.then != "challenge" or guard.watching.terms.challenge
+        ],
     }
 
 
@@ -287,6 +334,24 @@ def _layers(layers: list[dict[str, Any]]) -> Any:
     return table
 
 
+def _print_detection(detection: dict[str, Any], console: Any) -> None:
+    """The sum of what is held against the request."""
+    from rich.text import Text
+
+    if not detection["looked_at"]:
+        console.print(Text("detection: not looked at (verified, or settled above)"))
+        return
+    known = "" if detection["headers_known"] else " by its User-Agent alone (--header tells more)"
+    found = detection["signals"]
+    if not found:
+        console.print(Text(f"detection: nothing is held against a first request that looks like this{known}"))
+        return
+    for signal in found:
+        console.print(Text(f"detection: {signal['points']:+5.1f}  {signal['name']}: {signal['reason']}"))
+    steps = ", ".join(f"{step['then']} at {step['at']:g}" for step in detection["steps"])
+    console.print(Text(f"detection: {detection['points']:5.1f} points in all; {steps}"))
+
+
 def _print(explained: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -335,6 +400,8 @@ def _print(explained: dict[str, Any]) -> None:
     if explained["weights"]:
         sums = " ".join(f"{one['weight']:+d} ({one['rule']})" for one in explained["weights"])
         console.print(Text(f"weights: {sums} = {explained['weight']}"))
+    if explained["detection"]:
+        _print_detection(explained["detection"], console)
     acts = (
         ""
         if decision["mode"] == "enforce" or decision["action"] == "allow"

@@ -93,4 +93,5 @@ BY_ADDRESS: tuple[Detector, ...] = (
     pages.calls_without_life,
     ears.tunes_per_ear_at_home,
 )
-"""Asked about an address under one name, too, when a session was never seen to live: it may be another one each time."""
+"""Asked about an address under one name, too, when a session was never seen to live: it may be another one each
+time."""

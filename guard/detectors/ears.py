@@ -6,7 +6,7 @@ from __future__ import annotations
 from guard.detectors import counted as of
 from guard.detectors.life import Life
 from guard.model import Signal
-from guard.places import AUDIO, DOWNLOAD, PLAYLIST, SEGMENT
+from guard.places import AUDIO, DOWNLOAD, SEGMENT
 
 TUNES, LEAD_S = 16.0, 2600.0
 LONG_S = 900.0
