@@ -305,6 +305,7 @@ class Guard:
             observe = getattr(self.store, "observe", None)
             if observe is not None:
                 observe(self.lookout.meters)
+                self.lookout.shared = self.store.shared
         if terms is None or self.lookout is None:
             return None
         return Watching(self.policy, terms, self.lookout, self.secret)

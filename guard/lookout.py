@@ -9,8 +9,9 @@ flight, parts of one file) stays here. A listener's session, account or address 
 neighbourhood only ever adds to what is held against somebody, and never alone against who is known to listen.
 
 Keys of meters, by their first byte: `c` an address (/64) under one User-Agent, `s` a session, `t` a token at an
-address, `u` an account, `a` an address, `p` a /24 or /48, `n` an ASN, `h` a shape of headers, `j` a family of browsers with the JA4 of its connections, `q` an account's day,
-`w` the site.
+address, `u` an account, `a` an address, `p` a /24 or /48, `n` an ASN, `h` a shape of headers, `j` a family of
+browsers with the JA4 of its connections, `q` an account's day,
+`w` the site in an hour, `m` who took music cold in an hour.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import NamedTuple
 from guard.detectors import BY_ADDRESS, DETECTORS, OF_CROWDS, ROLES_OF, Detector
 from guard.detectors.counted import (
     ASKED,
+    AUDIO_S,
     BARE,
     BEATS,
     CALLS,
@@ -36,6 +38,7 @@ from guard.detectors.counted import (
     FEEDS,
     FIRST,
     HEADS,
+    HELD,
     HOUR_S,
     HOURS,
     IMAGES,
@@ -84,12 +87,14 @@ MAX_WAITING = 20_000
 MAX_IN_FLIGHT = 64
 """Of one key; more are not counted."""
 
-COLD_MUSIC = b"wm"
+HEARD_S = 0.12
+"""So long after a question the fleet has told what it knows of a key."""
 LONGEST_S = 3600.0
 QUIET_POINTS = 24.0
 """More is not held against an honest robot's name that nobody can check."""
 
 SAMPLE = 100
+LEAD_TOLD_S = 2.0
 LIVE_S = 1.0
 """Signs of life of one ear are counted so often at most; what comes between goes with the next one."""
 
@@ -145,6 +150,10 @@ class Suspicion(NamedTuple):
 NOTHING = Suspicion(0.0, ())
 
 
+Begun = tuple[bytes, tuple[str, str]]
+"""An ear, and what is on its way to it: a work and a path."""
+
+
 class Ear:
     """What this worker knows of one ear beside its numbers: what is held against it and whether it was seen to live;
     when it has to be noted, and a sign of life counted, next; how many things with an id it asked for."""
@@ -155,15 +164,20 @@ class Ear:
         "asked",
         "call_s",
         "called",
+        "cold_s",
         "held",
+        "kept_s",
         "key",
+        "lead_due_s",
+        "lead_s",
         "live_s",
         "lively",
         "note_s",
         "paged",
+        "signs",
         "times",
-        "took_cold",
         "typed",
+        "work",
     )
 
     def __init__(self, key: bytes) -> None:
@@ -174,9 +188,13 @@ class Ear:
         self.asked = 0
         self.lively = 0.0
         self.ahead = 0
-        self.took_cold = self.called = self.paged = False
+        self.called = self.paged = False
+        self.cold_s = -inf
         self.typed = ""
-        self.times = 0
+        self.times = self.signs = 0
+        self.lead_s, self.lead_due_s = 0.0, -inf
+        self.kept_s = -inf
+        self.work = ""
 
 
 class Lookout:
@@ -200,7 +218,8 @@ class Lookout:
         self._asked_at_home = _by_role(BY_ADDRESS)
         self.crowds = tuple(crowds)
         self._ears: Memo[bytes, Ear] = Memo(16_384)
-        self._introduced = False
+        self.shared = False  # are the meters merged with those of other workers?
+        self.epoch = 0  # how often the application has told whose session something is
         self._pages = self._parts = self._cookies = 0.0  # what the site shows, as far as people asked for it here
         self.accounts: Memo[bytes, bytes] = Memo(32_768)  # what the application told of a session or token
         self._crowds: Memo[bytes, tuple[float, tuple[Signal, ...]]] = Memo(8_192)
@@ -216,27 +235,53 @@ class Lookout:
 
     # -- one request -------------------------------------------------------------------------------------
 
-    def watch(self, sight: Sight) -> Suspicion:
-        """Count a request, and tell what is held against it."""
+    def glance(self, key: bytes, home: bytes, client: Client, place: Place) -> bool:
+        """Count one more request of an ear that is known to live, where a glance is enough. False when it is not; then
+        nothing was counted."""
+        ear = self._ears.young.get(key)
+        if ear is None or not ear.alive or ear.held is not None:
+            return False
+        now_s = self.clock()
+        if now_s >= ear.note_s:
+            return False
+        role = place.role
+        if role in _PARTS_OF_PAGES:
+            if now_s >= ear.live_s:
+                return False
+            ear.lively += 1.0
+            return True
+        if role == DATA:
+            if place.serial >= 0:
+                if not (ear.asked + 1) & 7:
+                    return False
+                ear.asked += 1
+                self.meters.see(key, NUMBERS, place.serial, now_s)
+            return True
+        if role == SEGMENT and ear.work == place.work and (ear.asked + 1) & 7 and self.few_lanes(key):
+            ear.asked += 1
+            return True
+        return False
+
+    def watch(self, sight: Sight, key: bytes | None = None, home: bytes | None = None) -> Suspicion:
+        """Count a request, and tell what is held against it. `key` and `home` are those of `ear_key` and `client_key`,
+        where they are known."""
         now_s, shape, place = sight.now_s, sight.shape, sight.place
         role = place.role
         if self._waiting and self._waiting[0][0] <= now_s:
             self._settle(now_s)
-        home = self.client_key(sight)
-        key = self.ear_key(sight, home)
+        home = self.client_key(sight) if home is None else home
+        key = self.ear_key(sight, home) if key is None else key
         ear = self._ears.young.get(key) or self._ears.get(key) or self._meet(key)
-        if key is home:
+        if key == home:
             home = ear.key
         key = ear.key
-        held = ear.held
         cold = not ear.alive
+        held = self._held(ear, now_s)
         if held is None and cold and key is not home:
             client = self._ears.get(home)
-            held = client.held if client is not None else None
+            held = self._held(client, now_s) if client is not None else self._held_elsewhere(home, now_s)
         if held is not None:
-            if held.until_s > now_s:
-                return held
-            ear.held = None
+            return held
         if now_s >= ear.note_s:
             self._note(ear, now_s)
         if role in _PARTS_OF_PAGES and not shape.library and not shape.points:
@@ -249,6 +294,8 @@ class Lookout:
         signals = shape.signals
         at_home = shape.points
         if judged:
+            if ear.lead_s:
+                self._tell_lead(ear, home, now_s)
             found = self._judge(sight, key, self._asked[role])
             if cold and key[:1] == b"s":  # it may come with another cookie each time
                 theirs = self._judge(sight, home, self._asked_at_home[role])
@@ -273,12 +320,36 @@ class Lookout:
                 self._hold(self._ears.get(home) or self._meet(home), sight, suspicion, cold)
         return suspicion
 
+    def _held(self, ear: Ear, now_s: float) -> Suspicion | None:
+        """What is held against an ear, here or by another worker."""
+        held = ear.held
+        if held is not None:
+            if held.until_s > now_s:
+                return held
+            ear.held = None
+            return None
+        held = self._held_elsewhere(ear.key, now_s)
+        if held is not None:
+            ear.held = held
+        return held
+
+    def _held_elsewhere(self, key: bytes, now_s: float) -> Suspicion | None:
+        left_s = self.meters_of(key, HELD, now_s)
+        if left_s < 1.0:
+            return None
+        signal = Signal("held", max(30.0, self.refuse_at), "another worker has just refused it")
+        return Suspicion(signal.points, (signal,), now_s + min(left_s, LONGEST_S))
+
     def _hold(self, ear: Ear, sight: Sight, suspicion: Suspicion, cold: bool) -> Suspicion:
         """Hold it against them for some minutes, and twice as long each time, up to an hour."""
         shared = cold and self.meters_of(b"a" + sight.client.key, LIVING, sight.now_s) >= 2
         lasts_s = min(LONGEST_S, self.terms.refuse_s * 2.0**ear.times)
         ear.times = min(6, ear.times + 1)
         ear.held = suspicion = suspicion._replace(until_s=sight.now_s + lasts_s, shared=shared)
+        if not shared:  # what is shared is told apart by each worker for itself
+            level_s = self.meters_of(ear.key, HELD, sight.now_s)
+            self.meters.add(ear.key, HELD, max(0.0, lasts_s - level_s), sight.now_s)
+            self.meters.press()
         return suspicion
 
     @property
@@ -306,7 +377,7 @@ class Lookout:
         """Whose ears these are: an account's, else a session's, else those of an address under one name."""
         if sight.account:
             return b"u" + sight.account
-        if self._introduced and (known := self.accounts.get(sight.session or home)):
+        if self.epoch and sight.session and (known := self.accounts.get(sight.session)):
             return b"u" + known
         return b"s" + sight.session if sight.session else home
 
@@ -354,13 +425,15 @@ class Lookout:
             meters.see(key, FEEDS, place.work.encode("utf-8", "replace"), now_s)
             judged = True
         elif role in _EAR_ROLES and not place.public:
+            ear.work = place.work
             work = place.work.encode("utf-8", "replace")
             meters.see(key, TUNES, work, now_s)
             if cold and key[:1] == b"s":
                 meters.see(home, TUNES, work, now_s)
             if role == DOWNLOAD and sight.account:
-                meters.see(self.day(sight), TUNES, work, now_s)
-            judged = True
+                meters.see(self.day_key(sight.account, now_s), TUNES, work, now_s)
+            ear.asked += 1
+            judged = role != SEGMENT or not ear.asked & 7 or not self.few_lanes(key) or cold
             if sight.start > 0 and sight.end >= 0 and self.side_by_side(key, place) >= 2:
                 self._split(key, place.work, now_s)
         elif role == TRAP:
@@ -424,7 +497,7 @@ class Lookout:
         """Has somebody who asks for a picture anything to show it on: a page, or a call, that was seen somewhere?"""
         if not ear.paged:
             for key in (ear.key, home):
-                known = self.meters.read(key, now_s)
+                known = self.meters.view(key, now_s)
                 if known is not None and known[ASKED] + known[CALLS] + known[BEATS] + known[LIFE] > 0.2:
                     ear.paged = True
         return ear.paged
@@ -447,6 +520,7 @@ class Lookout:
         elif shape.dest == b"empty" or shape.token or (not shape.dest and (shape.referer or shape.cookie)):
             self._call_of_a_page(sight, role, home, ear)
             if not ear.alive:
+                self.heard_of(home, now_s)
                 ear.asked += 1
                 judged = judged or not ear.asked & 7
         if sight.place.serial >= 0:
@@ -485,7 +559,8 @@ class Lookout:
             ear.lively += 1.0
             return
         amount, ear.lively = 1.0 + ear.lively, 0.0
-        ear.live_s = now_s + LIVE_S
+        ear.signs += 1
+        ear.live_s = now_s + min(10.0, LIVE_S * (1.0 + ear.signs / 4.0))  # who is known to live is asked seldom
         add(home, LIFE, amount, now_s)
         if key is not home:
             add(key, LIFE, amount, now_s)
@@ -553,13 +628,26 @@ class Lookout:
         flying = self._flying.get(ear)
         return flying.get((place.work, place.path), 0) if flying else 0
 
-    def cold_music(self, key: bytes, now_s: float) -> float:
-        """Somebody takes music cold. How many did lately, on the whole site: one alone may have it all in a cache."""
-        ear = self._ears.get(key)
-        if ear is not None and not ear.took_cold:
-            ear.took_cold = True
-            self.meters.add(COLD_MUSIC, DOCUMENTS, 1.0, now_s)
-        return self.meters_of(COLD_MUSIC, DOCUMENTS, now_s)
+    def heard_of(self, home: bytes, now_s: float) -> bool:
+        """Has the fleet told what it knows of an address? It is asked at the first time; a worker alone knows all."""
+        if not self.shared:
+            return True
+        ear = self._ears.get(home) or self._meet(home)
+        if ear.cold_s == -inf:
+            ear.cold_s = now_s
+            self.meters.ask(home, now_s)
+            self.meters.ask(self._cold_key(now_s), now_s)
+        return now_s - ear.cold_s >= HEARD_S
+
+    def cold_music(self, home: bytes, now_s: float) -> float:
+        """Somebody takes music cold. How many did within two hours, on the whole site: one alone may have all that a
+        page needs in a cache."""
+        key = self._cold_key(now_s)
+        self.meters.see(key, CLIENTS, short(home), now_s)
+        return self.meters_of(key, CLIENTS, now_s) + self.meters_of(self._cold_key(now_s, 1), CLIENTS, now_s)
+
+    def _cold_key(self, now_s: float, back: int = 0) -> bytes:
+        return b"m%d" % ((now_s + self._ahead_s) // HOUR_S - back)
 
     def splits(self, ear: bytes, work: str, now_s: float) -> int:
         """How many parts of a file, not its beginning, were asked for in the last five seconds."""
@@ -573,43 +661,54 @@ class Lookout:
         """A moment of the meters' clock in seconds since 1970."""
         return now_s + self._ahead_s
 
-    def day(self, sight: Sight) -> bytes:
+    def day_key(self, account: bytes, now_s: float) -> bytes:
         """The key of an account's day."""
-        return b"q%d/" % ((sight.now_s + self._ahead_s) // DAY_S) + sight.account
+        return b"q%d/" % ((now_s + self._ahead_s) // DAY_S) + account
 
     def meters_of(self, key: bytes, index: int, now_s: float) -> float:
         """One number of a key, 0.0 when nothing is known of it."""
-        reading = self.meters.read(key, now_s)
+        reading = self.meters.view(key, now_s)
         return reading[index] if reading is not None else 0.0
 
-    def introduce(self, sight: Sight, account: bytes) -> None:
-        """The application has told whose session (or token) this is."""
-        self._introduced = True
-        self.accounts.keep(sight.session or self.client_key(sight), account)
+    def introduce(self, session: bytes, account: bytes) -> None:
+        """The application has told whose session (or token, or address under one name) this is."""
+        if self.accounts.get(session) != account:
+            self.accounts.keep(session, account)
+            self.epoch += 1
 
-    def download(self, sight: Sight) -> None:
+    def download(self, account: bytes, place: Place) -> None:
         """The application has told that an account fetched a track to keep."""
-        self.meters.see(self.day(sight), TUNES, sight.place.work.encode("utf-8", "replace"), sight.now_s)
+        now_s = self.clock()
+        self.meters.see(self.day_key(account, now_s), TUNES, place.work.encode("utf-8", "replace"), now_s)
+        ear = self._ears.get(b"u" + account)
+        if ear is not None:
+            ear.kept_s = now_s
 
-    # -- in flight
+    def keeps(self, key: bytes, now_s: float) -> bool:
+        """Did an ear just now fetch music to keep, as the application told?"""
+        ear = self._ears.get(key)
+        return ear is not None and now_s - ear.kept_s < 60.0
 
-    def begin(self, sight: Sight) -> tuple[bytes, tuple[str, str]] | None:
-        """An answer with music is being sent; hand what this gives to `end`."""
-        if sight.place.role not in (SEGMENT, AUDIO):
-            return None
-        key = self.ear_key(sight, self.client_key(sight))
+    def begin(self, key: bytes, place: Place) -> Begun | None:
+        """An answer with music is being sent to an ear; hand what this gives to `end`."""
         flying = self._flying.get(key)
         if flying is None:
             if len(self._flying) >= MAX_WAITING:
                 return None
             flying = self._flying[key] = {}
-        name = (sight.place.work, sight.place.path)
+        name = (place.work, place.path)
         if name not in flying and len(flying) >= MAX_IN_FLIGHT:
             return None
         flying[name] = flying.get(name, 0) + 1
         return key, name
 
-    def end(self, begun: tuple[bytes, tuple[str, str]]) -> None:
+    def few_lanes(self, key: bytes) -> bool:
+        """Is next to nothing on its way to an ear?"""
+        flying = self._flying.get(key)
+        return flying is None or len(flying) <= 2
+
+    def end(self, begun: Begun) -> None:
+        """That answer is over."""
         key, name = begun
         flying = self._flying.get(key)
         if flying is not None and name in flying:
@@ -626,15 +725,24 @@ class Lookout:
 
     # -- answers -----------------------------------------------------------------------------------------
 
-    def learn(self, sight: Sight, status: int, audio_s: float) -> None:
-        """What was answered: so many seconds of music."""
-        if audio_s > 0.0 and status < 400:
-            home = self.client_key(sight)
-            key = self.ear_key(sight, home)
-            self.meters.add(key, LEAD, audio_s, sight.now_s)
-            ear = self._ears.get(key)
-            if key[:1] == b"s" and (ear is None or not ear.alive):
-                self.meters.add(home, LEAD, audio_s, sight.now_s)
+    def learn(self, key: bytes, home: bytes, audio_s: float, now_s: float) -> None:
+        """So many seconds of music were sent to an ear, at an address."""
+        ear = self._ears.young.get(key) or self._ears.get(key)
+        if ear is None:
+            self.meters.add(key, LEAD, audio_s, now_s)
+            return
+        ear.lead_s += audio_s
+        if now_s >= ear.lead_due_s:
+            self._tell_lead(ear, home, now_s)
+
+    def _tell_lead(self, ear: Ear, home: bytes, now_s: float) -> None:
+        if ear.lead_s > 0.0:
+            self.meters.add(ear.key, LEAD, ear.lead_s, now_s)
+            if ear.key[:1] == b"u":
+                self.meters.add(self.day_key(ear.key[1:], now_s), AUDIO_S, ear.lead_s, now_s)
+            if ear.key[:1] == b"s" and not ear.alive:
+                self.meters.add(home, LEAD, ear.lead_s, now_s)
+        ear.lead_s, ear.lead_due_s = 0.0, now_s + LEAD_TOLD_S
 
     # -- judging -----------------------------------------------------------------------------------------
 

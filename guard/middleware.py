@@ -27,14 +27,14 @@ from guard.errors import PolicyError, Problem
 from guard.hosts import is_host
 from guard.identify import outer_scheme
 from guard.ledger.versions import Versions
-from guard.lookout import NOTHING, Sight, Suspicion
+from guard.lookout import Sight, Suspicion
 from guard.memo import Memo
 from guard.model import Admission, Decision, Headers, Identity, Mode, Reply, Request, Said, Signed
 from guard.places import Place
 from guard.policy import Policy
 from guard.robotstxt import MAX_BYTES
 from guard.watch import PolicyFile, Swap, carry_on, files_of, succeed, tell
-from guard.watching import ACCOUNT, AUDIBLE, AUDIO_SECONDS, ENTITLEMENT, HINTS, WORK, Told, Watched
+from guard.watching import ACCOUNT, AUDIBLE, AUDIO_SECONDS, ENTITLEMENT, HINTS, WORK, Told, Watched, Who
 from guard.witness import give_witness
 
 Scope = MutableMapping[str, Any]
@@ -103,25 +103,58 @@ class _Head:
     """`send` for an answer over HTTP, as `_stating` makes it. On the road of nearly every answer, where this costs less
     than a closure: so, and without an `__init__`."""
 
-    __slots__ = ("hear", "send", "stated")
+    __slots__ = ("send", "stated")
     send: Send
     stated: Passing
-    hear: Callable[[dict[bytes, bytes]], None] | None
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            ours, added, _, looked = self.stated
+            ours, added, _, _ = self.stated
             headers = list(message.get("headers") or ())  # any iterable will do for ASGI
             for name, _ in headers:
                 if name in ours:
-                    if looked is not None and self.hear is not None:
-                        headers = _overheard(headers, self.hear)
                     headers = _without(headers, ours, added)
                     break
             else:
                 headers += added
             message["headers"] = headers
         return self.send(message)
+
+
+class _Heard(_Head):
+    """The same, and the application's words to the guard are kept."""
+
+    __slots__ = ("hints",)
+    hints: dict[bytes, bytes] | None
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            ours, added, _, _ = self.stated
+            headers = list(message.get("headers") or ())
+            for name, _ in headers:
+                if name in ours:
+                    self.hints, headers = _take_hints(headers)
+                    headers = _without(headers, ours, added)
+                    break
+            else:
+                headers += added
+            message["headers"] = headers
+        return self.send(message)
+
+
+class _Song(_Heard):
+    """The same for music: its status, and how much of it was sent."""
+
+    __slots__ = ("sent", "status")
+    status: int
+    sent: int
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.sent += _sent_bytes(message)
+        return _Heard.__call__(self, message)
 
 
 class _Terms:
@@ -144,7 +177,7 @@ def _stated(said: Said) -> Stated:
     """What goes on answers that say this, as this edge writes it."""
     stated: Stated | None = said.asgi
     if stated is None:
-        names = frozenset(name for name, _ in said.headers if name != b"link")  # others' links stay beside ours
+        names = HINTS.union(name for name, _ in said.headers if name != b"link")  # others' links stay beside ours
         stated = said.asgi = (names, list(said.headers))
     return stated
 
@@ -244,15 +277,17 @@ class GuardMiddleware:
                     limited, looked = known[2], known[3]
                     peer = scope.get("client")
                     peer = peer[0] if peer else None
-                    sight = None
+                    who = None
                     if looked is not None:
-                        glance = self._glance(scope, fields, peer, looked)
-                        if glance is None:
+                        who = self._tell_who(looked[0], looked[2], peer, fields)
+                        if who is None:
                             await self._consider(scope, receive, send)
                             return
-                        sight, suspicion = glance
-                        if suspicion.points >= looked[0].watching.least:  # type: ignore[union-attr]
-                            await self._suspect(scope, receive, send, looked, sight, suspicion, fields)
+                        watching = looked[0].watching
+                        assert watching is not None
+                        found = watching.glance(who, fields, scope, looked[1], looked[2])
+                        if found is not None:
+                            await self._suspect(scope, receive, send, looked, *found, fields)
                             return
                     if limited is None:
                         self._terms.guard.passed += 1
@@ -267,32 +302,50 @@ class GuardMiddleware:
                                 return
                         limited.guard.admitted += 1
                     scope[_DONE] = True
-                    head = _Head()
-                    head.send = send
-                    head.stated = known
-                    if looked is not None and sight is not None:
-                        watched, hearing = Watched(sight, None, NOTHING), looked[0]
-                        head.hear = lambda hints: hearing.hear(watched, 0, 0, hints)
-                        await self.app(scope, receive, head)
-                        if "state" in scope and (hints := _state_words(scope)):
-                            head.hear(hints)
+                    if who is None or looked is None:
+                        head = _Head()
+                        head.send = send
+                        head.stated = known
+                        return await self.app(scope, receive, head)
+                    if looked[2].role in AUDIBLE:
+                        await self._play(scope, receive, send, known, looked, who)
                         return
-                    return await self.app(scope, receive, head)
+                    heard = _Heard()
+                    heard.send = send
+                    heard.stated = known
+                    heard.hints = None
+                    await self.app(scope, receive, heard)
+                    if heard.hints is not None or "state" in scope:
+                        _hear(looked[0], Watched(who, looked[2]), heard.hints, scope)
+                    return
         await self._consider(scope, receive, send)
 
-    def _glance(
-        self, scope: Scope, fields: dict[bytes, bytes], peer: str | None, looked: Looked
-    ) -> tuple[Sight, Suspicion] | None:
-        """Look at who asks, and count it. None when more has to be done, with nothing counted yet: their answer is
-        music, of which more than its head is of interest, or it takes more than a glance."""
-        guard, decision, place = looked
+    @staticmethod
+    def _tell_who(guard: Guard, place: Place, peer: str | None, fields: dict[bytes, bytes]) -> Who | None:
+        """Whose request it is, where policies look at who asks. None when that takes more than a look-up."""
         watching = guard.watching
-        if watching is None or place.role in AUDIBLE or not HINTS.isdisjoint(fields):
+        if watching is None or not watching.hurries or place.signed or not HINTS.isdisjoint(fields):
             return None
         trusted = guard.trusted
         hop = fields.get(trusted.header) if trusted.networks or trusted.trust_unix else None
-        client = guard.stand(peer, () if hop is None else (hop,))[0]
-        return watching.glance(fields, scope, client, decision, place)
+        return watching.who(guard, peer, hop, fields)
+
+    async def _play(self, scope: Scope, receive: Receive, send: Send, known: Passing, looked: Looked, who: Who) -> None:
+        """Pass on a request for music against which nothing is held, and hear how much of it was sent."""
+        guard, _, place = looked
+        song = _Song()
+        song.send = send
+        song.stated = known
+        song.hints = None
+        song.status = song.sent = 0
+        watching = guard.watching
+        assert watching is not None
+        begun = watching.lookout.begin(who.key, place)
+        try:
+            await self.app(scope, receive, song)
+        finally:
+            sent = 0 if scope["method"] == "HEAD" else song.sent
+            _hear(guard, Watched(who, place, b"", begun), song.hints, scope, song.status, sent)
 
     async def _suspect(
         self,
@@ -314,7 +367,7 @@ class GuardMiddleware:
         if decision.action in ("refuse", "challenge") and decision.mode is Mode.ENFORCE:
             await self._decided(scope, receive, send, guard, request, host, decision)
         else:
-            watched = Watched(sight, watching.lookout.begin(sight), suspicion)
+            watched = watching.watched(sight)
             await self._listen(scope, receive, send, guard, request, host, decision, watched)
 
     async def _look_closer(
@@ -388,12 +441,13 @@ class GuardMiddleware:
         stated = _stated(said)
         if guard.record is None and (decision.action == "allow" or (admission is not None and admission.allowed)):
             alike = request.signed is None and not guard.checks(decision.agent)  # whoever sends it
+            if guard.watching is not None:  # what is held against one client is no matter of the next
+                alike = alike and decision is guard.decide(request)
             if alike and kind == "http" and said.lasting and _may_hurry(guard) and _is_simple(decision):
                 limited = _Limited(guard, decision) if decision.limits else None
                 looked = None
                 if guard.watching is not None and decision.identity is not Identity.VERIFIED:
-                    looked = (guard, guard.decide(request), guard.watching.place(request, decision.route_class))
-                    stated = (stated[0] | HINTS, stated[1])
+                    looked = (guard, decision, guard.watching.place(request, decision.route_class))
                 _remember(terms, scope, request, host, (*stated, limited, looked))
             await self.app(scope, receive, _stating(send, stated))
             guard.count(decision)
@@ -429,11 +483,8 @@ class GuardMiddleware:
             nonlocal status, body_bytes
             if message["type"] == "http.response.start":
                 status = message["status"]
-                for name, value in message.get("headers") or ():
-                    if name.lower() in HINTS:
-                        hints[name.lower()] = value
-                if hints:
-                    message["headers"] = [pair for pair in message["headers"] if pair[0].lower() not in HINTS]
+                found, message["headers"] = _take_hints(list(message.get("headers") or ()))
+                hints.update(found or {})
             elif not bodiless:
                 body_bytes += _sent_bytes(message)
             await send(message)
@@ -722,7 +773,8 @@ def _sent_bytes(message: Message) -> int:
 def _told(scope: Scope, request: Request, guard: Guard) -> Told:
     """What is known of a request from elsewhere than its headers: who stands in front of us may have said whose it is,
     as `scope["state"]["guard"]`."""
-    account = _state_words(scope).get(ACCOUNT, b"")
+    hints = guard.watching is not None and guard.watching.terms.hints
+    account = _state_words(scope).get(ACCOUNT, b"") if hints else b""
     secure = False
     if guard.watching is not None and guard.watching.secure is None:
         own = "https" if scope.get("scheme") == "https" else "http"
@@ -730,15 +782,30 @@ def _told(scope: Scope, request: Request, guard: Guard) -> Told:
     return Told(account, None, secure)
 
 
-def _overheard(
-    headers: list[tuple[bytes, bytes]], hear: Callable[[dict[bytes, bytes]], None]
-) -> list[tuple[bytes, bytes]]:
-    """The answer's headers without the application's words to the guard, which are heard."""
-    hints = {name: value for name, value in headers if name in HINTS}
-    if hints:
-        hear(hints)
-        return [pair for pair in headers if pair[0] not in HINTS]
-    return headers
+def _take_hints(
+    headers: list[tuple[bytes, bytes]],
+) -> tuple[dict[bytes, bytes] | None, list[tuple[bytes, bytes]]]:
+    """The application's words to the guard, and the headers without them."""
+    hints = {name.lower(): value for name, value in headers if name.lower() in HINTS}
+    if not hints:
+        return None, headers
+    return hints, [pair for pair in headers if pair[0].lower() not in HINTS]
+
+
+def _hear(
+    guard: Guard,
+    watched: Watched,
+    hints: dict[bytes, bytes] | None,
+    scope: Scope,
+    status: int = 0,
+    sent: int = 0,
+) -> None:
+    """The answer is over: tell what came of it, with the application's words in its headers or its scope."""
+    words = _state_words(scope) if "state" in scope else None
+    if words:
+        hints = {**(hints or {}), **words}
+    if hints or watched.begun is not None or sent:
+        guard.hear(watched, status, sent, hints)
 
 
 def _state_words(scope: Scope) -> dict[bytes, bytes]:

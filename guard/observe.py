@@ -428,6 +428,8 @@ class Meters:
         self.layout = Layout(specs)
         self.position = self.layout.position
         self.ttl_s = ttl_s
+        self.urgent = False  # somebody waits for the fleet's word on a key
+        self.hurry: Callable[[], None] | None = None  # what a store wants to be called then
         self.evictions = self.lost = self.failures = self.dropped = 0
         self._plans = self.layout.plans
         self._slots = tuple(
@@ -529,19 +531,35 @@ class Meters:
         sets = tuple([s[:] if s.__class__ is array else None for s in row.sets]) if row.sets else ()
         return Reading(self.layout, row[:], sets, now_s)
 
+    def view(self, key: bytes, now_s: float) -> Reading | None:
+        """As `read`, for who asks at once and keeps nothing: it changes with the key's numbers."""
+        row = self._rows.get(key) or self._old.rows.get(key)
+        if row is None or now_s - row[0] > self.ttl_s:
+            return None
+        return Reading(self.layout, row, row.sets or (), now_s)  # type: ignore[arg-type]
+
     def ask(self, key: bytes, now_s: float) -> None:
-        """Have the fleet's values of a key brought at the next sync, without adding anything."""
+        """Have the fleet's values of a key brought at the next sync, without adding anything; it is hurried."""
         row = self._rows.get(key)
         if row is None or now_s - row[0] > self.ttl_s:
             row = self._enter(key, now_s)
         row[0] = now_s
         self._mark(self._young, key, row)
+        self.press()
+
+    def press(self) -> None:
+        """What waits is urgent: somebody waits for the fleet's word, or the fleet should hear of something soon."""
+        if not self.urgent:
+            self.urgent = True
+            if self.hurry is not None:
+                self.hurry()
 
     # -- behind the requests
 
     def collect(self, now_s: float, limit: int = 512) -> Batch | None:
         """What waits of at most `limit` keys, oldest first; None when nothing does."""
         self._expire(now_s)
+        self.urgent = False
         batch = Batch(self.layout, self.ttl_s, now_s)
         for generation in (self._old, self._young):
             for key in list(islice(generation.dirty, limit - len(batch))):

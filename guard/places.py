@@ -51,6 +51,7 @@ class Place(NamedTuple):
     signed: bool = False
     serial: int = -1
     asked: str = ""
+    user: str = ""
 
 
 def read_place(
@@ -77,7 +78,19 @@ def read_place(
     public = role == AUDIO and bool(parts) and parts[0] in feeds
     signed = bool(pairs) and _is_signed(parts, pairs)
     serial = (_kind(parts) << 40) + min(number, (1 << 40) - 1) if number >= 0 else -1
-    return Place(role, work, number, route_class, walked, path, public, signed, serial, asked or "")
+    return Place(
+        role,
+        work,
+        number,
+        route_class,
+        walked,
+        path,
+        public,
+        signed,
+        serial,
+        asked or "",
+        _user(pairs) if signed else "",
+    )
 
 
 def _role(route_class: RouteClass, path: str, last: str, pairs: dict[str, str], method: str, named: str) -> int:
@@ -160,6 +173,11 @@ def _is_signed(parts: list[str], pairs: dict[str, str]) -> bool:
         return "apikey" in pairs or ("u" in pairs and ("p" in pairs or ("t" in pairs and "s" in pairs)))
     key = "api_key" in pairs or "apikey" in pairs
     return key and any(part.lower() in _ITEMS for part in parts)
+
+
+def _user(pairs: dict[str, str]) -> str:
+    """Who signs in with a query."""
+    return (pairs.get("u") or pairs.get("apikey") or pairs.get("api_key") or "")[:MAX_WORK_CHARS]
 
 
 def _pairs(query: str) -> dict[str, str]:

@@ -22,7 +22,6 @@ from typing import Any
 from guard.asn import make_asn_table
 from guard.model import Detecting
 from guard.policy import TRAP, Policy, trap_rule
-from guard.replay import JA4
 from guard.watching import newest_of
 
 DOWNLOADS = ("/api/*/download/**", "/rest/download*")
@@ -80,7 +79,6 @@ def _detecting(detecting: Detecting, site: Mapping[str, Any], challenge: bool) -
             {family: int(str(version).split(".")[0]) for family, version in dict(site.get("current") or {}).items()}
         ),
         downloads=detecting.downloads or DOWNLOADS,
-        ja4_header=detecting.ja4_header or JA4.decode(),
     )
     if trap:
         found = replace(found, traps=(*found.traps, f"{trap}/**"))

@@ -46,9 +46,6 @@ BROWSER = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140
 OF_THE_GUARD = {"reject": "(no safe reading)", "serve": "(a directive file)"}
 """What stands for the rule where the guard itself decides."""
 
-JA4 = b"x-ja4"
-"""Where a trace's own word on TLS stands among the headers, for a policy that reads it there."""
-
 PLACES = 4096
 """Of each table of clients or paths."""
 
@@ -65,9 +62,7 @@ def _looks_of(entry: Entry) -> tuple[dict[bytes, bytes] | None, Told]:
         return None, UNTOLD
     http1 = entry.protocol.startswith("h1") if entry.protocol else None
     fields = {name.encode("latin-1", "replace"): value for name, value in entry.headers}
-    if entry.ja4:
-        fields[JA4] = entry.ja4.encode("latin-1", "replace")
-    return fields, Told(entry.account.encode("utf-8", "replace"), http1)
+    return fields, Told(entry.account.encode("utf-8", "replace"), http1, ja4=entry.ja4.encode("latin-1", "replace"))
 
 
 Key = TypeVar("Key", bytes, tuple[bytes, str])

@@ -31,6 +31,9 @@ WATCHED = (
 """The headers whose values a shape is made of; of all others only whether they are there, and in which order."""
 
 _MEDIA = frozenset((b"audio", b"video"))
+_SINCE_S = 1.5e9
+"""A clock that says less (a trace that begins at nothing) does not tell anybody's age."""
+
 _OLD_MONTHS, _ANCIENT_MONTHS = 36, 60
 _CODINGS = (b"gzip", b"br", b"zstd")
 
@@ -182,7 +185,7 @@ def _consistency(
     mode, site = b"sec-fetch-mode" in fields, b"sec-fetch-site" in fields
     if mode and not (site and b"sec-fetch-dest" in fields):
         return [Signal("partial metadata", 34, "it sends Sec-Fetch-Mode without Site and Dest, as no browser does")]
-    age_months = (newest_s - claim.released_s()) / MONTH_S
+    age_months = (newest_s - claim.released_s()) / MONTH_S if newest_s > _SINCE_S else 0.0
     if not claim.long_lived and not claim.special and age_months > _OLD_MONTHS:
         age_points = 10 if age_months > _ANCIENT_MONTHS and claim.family != "safari" else 5
         found.append(

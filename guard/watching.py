@@ -11,20 +11,24 @@ looked at. What the application tells is believed only from its answers, never f
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guard.browsers import Claim
 from guard.detectors.counted import short
-from guard.lookout import Lookout, Sight, Suspicion
+from guard.identify import TrustedHops
+from guard.lookout import Begun, Lookout, Sight, Suspicion
 from guard.memo import Memo
 from guard.model import Agent, Client, Decision, Detecting, Identity, Mode, Request, Signal, Stage
 from guard.passes import Passes
 from guard.patterns import PathPatterns
 from guard.places import ASSET, AUDIO, DATA, DOCUMENT, DOWNLOAD, IMAGE, SEARCH, SEGMENT, Place, read_place
 from guard.policy import TRAP, Policy
-from guard.shape import WATCHED, Shape, read_shape, untold_shape
+from guard.shape import Shape, read_shape, untold_shape
+
+if TYPE_CHECKING:
+    from guard.engine import Guard
 
 ACCOUNT, ENTITLEMENT, AUDIO_SECONDS, WORK = (
     b"x-guard-account",
@@ -44,28 +48,44 @@ SESSIONS = (
 RANK = {"label": 0, "throttle": 1, "challenge": 2, "refuse": 3}
 AUDIBLE = frozenset((SEGMENT, AUDIO))
 """Whose answers are music."""
-_LONGEST_NAME = 256
+LONGEST_ACCOUNT = 256
+_LONGEST_WHO = 1_024
+_LONGEST_SHAPE = 3_072
 MAX_ASKED = 3
 """Who was challenged so often and never comes back with a pass keeps no cookies, or does not mind: nobody loops."""
 
 _PASSED = Signal("passed a challenge", -15.0, "it came back from a challenge")
 
 
+class Who(NamedTuple):
+    """Whose request it is: the client, the key of its address under its name, its session, and the key of its ear, as
+    of an `epoch` of what the application has told."""
+
+    client: Client
+    home: bytes
+    session: bytes
+    key: bytes
+    epoch: int
+
+
 class Watched(NamedTuple):
     """A request that was looked at, and what has to be told when its answer is over."""
 
-    sight: Sight
-    begun: tuple[bytes, tuple[str, str]] | None
-    suspicion: Suspicion
+    who: Who
+    place: Place
+    account: bytes = b""
+    begun: Begun | None = None
 
 
 class Told(NamedTuple):
     """What is known of a request from elsewhere than its headers: the application's word on the account and on what it
-    is entitled to, whether it spoke HTTP/1 to the outermost hop (None = not known), and whether it spoke HTTPS."""
+    is entitled to, whether it spoke HTTP/1 to the outermost hop (None = not known), whether it spoke HTTPS, and the
+    JA4 of its connection."""
 
     account: bytes = b""
     http1: bool | None = None
     secure: bool = False
+    ja4: bytes = b""
 
 
 UNTOLD = Told()
@@ -94,22 +114,32 @@ class Watching:
             if pattern.count("/") and "*" not in pattern.split("/")[1]
         )
         self._has_special = bool(terms.traps or terms.downloads)
+        site = policy.site
+        self._trusted = TrustedHops(site.trusted_proxies, site.client_ip_header, site.trusted_hops, site.trust_unix)
         self._lower = not policy.site.case_sensitive
         self._protocol = terms.protocol_header.encode()
         self._ja4 = terms.ja4_header.encode()
         self._stages = sorted(terms.steps, key=lambda stage: stage.at)
+        self._challenge_at = min(
+            (stage.at for stage in self._stages if stage.then == "challenge"), default=float("inf")
+        )
         self.least = min((stage.at for stage in self._stages), default=float("inf"))
+        # What else has to be read to tell who asks is read on the slower road.
+        self.hurries = not (self._protocol or self._ja4 or self._session or self._account)
         self._shapes: Memo[tuple[object, ...], Shape] = Memo(8_192)
         self._places: Memo[tuple[object, ...], Place] = Memo(8_192)
+        self._whos: Memo[tuple[object, ...], Who] = Memo(16_384)
         self._asked: Memo[bytes, tuple[float, int]] = Memo(8_192)  # who was challenged: since when, how often
 
     # -- reading -----------------------------------------------------------------------------------------
 
     def newest_s(self) -> float:
         """The moment by which the age of a browser is told."""
-        return self.terms.newest_s or time.time()
+        return self.terms.newest_s or self.lookout.wall_s(self.lookout.clock())
 
-    def shape(self, fields: Mapping[bytes, bytes], agent: Agent, http1: bool | None, secure: bool) -> Shape:
+    def shape(
+        self, fields: Mapping[bytes, bytes], agent: Agent, http1: bool | None, secure: bool, ja4: bytes = b""
+    ) -> Shape:
         """The shape of these headers; made once for all that look alike."""
         get = fields.get
         key = (
@@ -125,7 +155,7 @@ class Watching:
             get(b"sec-purpose"),
             http1,
             secure,
-            get(self._ja4) if self._ja4 else None,
+            ja4,
         )
         shape = self._shapes.young.get(key) or self._shapes.get(key)
         if shape is None:
@@ -135,10 +165,11 @@ class Watching:
                 secure=secure,
                 newest_s=self.newest_s(),
                 http1=http1,
-                ja4=get(self._ja4, b"") if self._ja4 else b"",
+                ja4=ja4,
                 ordered=self.terms.header_order,
             )
-            if sum(len(get(name, b"")) for name in WATCHED) <= 2_048 and len(fields) <= 64:
+            lengths = sum(map(len, fields)) + sum(len(part) for part in key if part.__class__ is bytes)
+            if lengths <= _LONGEST_SHAPE:
                 self._shapes.keep(key, shape)
         return shape
 
@@ -210,40 +241,68 @@ class Watching:
             decision = self.act(decision, sight, suspicion, fields)
             if decision.action in ("refuse", "challenge") and decision.mode is Mode.ENFORCE:
                 return decision, None
-        return decision, Watched(sight, self.lookout.begin(sight), suspicion)
+        return decision, self.watched(sight)
+
+    def watched(self, sight: Sight) -> Watched:
+        """What is to be told when the answer to this request is over; if it is music, it is on its way now."""
+        lookout = self.lookout
+        home = lookout.client_key(sight)
+        key = lookout.ear_key(sight, home)
+        who = Who(sight.client, home, sight.session, key, lookout.epoch)
+        begun = lookout.begin(key, sight.place) if sight.place.role in AUDIBLE else None
+        return Watched(who, sight.place, sight.account, begun)
+
+    def who(self, guard: Guard, peer: str | None, hop: bytes | None, fields: Mapping[bytes, bytes]) -> Who | None:
+        """Whose request this is; None where more has to be read to tell."""
+        get = fields.get
+        user_agent, cookie, token = get(b"user-agent"), get(b"cookie"), get(b"authorization")
+        known = (peer, hop, user_agent, cookie, token)
+        who = self._whos.young.get(known) or self._whos.get(known)
+        if who is not None and who.epoch == self.lookout.epoch:
+            return who
+        if b"x-emby-token" in fields or b"x-emby-authorization" in fields:
+            return None
+        client = guard.stand(peer, () if hop is None else (hop,))[0]
+        home = b"c" + client.key + short(user_agent or b"")
+        session = self.cookies(fields, client)
+        account = self.lookout.accounts.get(session) if session else None
+        key = b"u" + account if account else b"s" + session if session else home
+        who = Who(client, home, session, key, self.lookout.epoch)
+        if len(cookie or b"") + len(token or b"") + len(user_agent or b"") + len(hop or b"") <= _LONGEST_WHO:
+            self._whos.keep(known, who)
+        return who
 
     def glance(
-        self,
-        fields: Mapping[bytes, bytes],
-        scope: Mapping[str, Any],
-        client: Client,
-        decision: Decision,
-        place: Place,
+        self, who: Who, fields: Mapping[bytes, bytes], scope: Mapping[str, Any], decision: Decision, place: Place
     ) -> tuple[Sight, Suspicion] | None:
-        """`look` for the road of nearly every request: a kind that is known, and no music. None when that is not enough
-        to go by; then nothing was counted."""
+        """`look` for the road of nearly every request, of a kind that is known. None when nothing is held against it:
+        a glance was enough."""
         lookout = self.lookout
+        get = fields.get
+        if get(b"sec-fetch-dest") != b"document" and lookout.glance(who.key, who.home, who.client, place):
+            return None
         secure = self.secure
         if secure is None:
             secure = scope.get("scheme") == "https"
         shape = self.shape(fields, decision.agent, None, secure)
-        if self._protocol or place.signed or (place.role == DOCUMENT and not shape.html):
-            return None
-        cookie = fields.get(b"cookie")
-        session = b""
-        if cookie is not None or shape.token:
-            if self._session is not None:
-                return None
-            session = self.cookies(fields, client)
+        if place.role == DOCUMENT and not shape.html:
+            place = _as_fetched(place, shape, get(b"accept", b""))
+        if place.signed:
+            shape = shape._replace(token=True, bare=False, signed=True)
+        start = end = -1
+        if place.role in AUDIBLE and (asked := get(b"range")) is not None:
+            start, end = _closed(asked)
         own = False
         if shape.referer and place.role == DOCUMENT:
-            own = _host(fields[b"referer"]) == fields.get(b"host", b"?")
+            own = _host(fields[b"referer"]) == get(b"host", b"?")
         now_s = lookout.clock()
+        account = who.key[1:] if who.key[:1] == b"u" else b""
         sight = Sight(
-            now_s, client, decision.agent, decision.identity, shape, place, scope["method"],
-            fields.get(b"user-agent", b""), session, b"", -1, -1, own, lookout.wall_s(now_s),
+            now_s, who.client, decision.agent, decision.identity, shape, place, scope["method"],
+            get(b"user-agent", b""), who.session, account, start, end, own, lookout.wall_s(now_s),
         )  # fmt: skip
-        return sight, lookout.watch(sight)
+        suspicion = lookout.watch(sight, who.key, who.home)
+        return None if suspicion.points < self.least else (sight, suspicion)
 
     def sight(
         self,
@@ -266,11 +325,13 @@ class Watching:
                 b"", told.account, -1, -1, False, wall_s,
             )  # fmt: skip
         http1 = told.http1
-        if self._protocol:
+        hop = self._trusted.trusts(request.peer) if self._protocol or self._ja4 else False
+        if self._protocol and hop:
             said = fields.get(self._protocol, b"").upper()
             http1 = said.startswith((b"HTTP/1", b"1", b"H1")) if said else None
+        ja4 = fields.get(self._ja4, b"") if self._ja4 and hop else told.ja4
         secure = told.secure if self.secure is None else self.secure
-        shape = self.shape(fields, decision.agent, http1, secure)
+        shape = self.shape(fields, decision.agent, http1, secure, ja4)
         if place.role == DOCUMENT and not shape.html:
             place = _as_fetched(place, shape, fields.get(b"accept", b""))
         if place.signed:
@@ -281,10 +342,15 @@ class Watching:
         own = False
         if place.role == DOCUMENT and shape.referer:
             own = _host(fields[b"referer"]) == fields.get(b"host", b"?")
-        account = told.account or (request.account if self._account is not None else b"")
+        account = _bounded(told.account or (request.account if self._account is not None else b""))
+        session = self.session(request, fields, client)
+        if place.signed and not session:
+            session = short(place.user.encode("utf-8", "replace") + client.key)
+        if not account:
+            account = self.lookout.accounts.get(session) or b"" if session else b""
         return Sight(
             now_s, client, decision.agent, decision.identity, shape, place, request.method, user_agent,
-            self.session(request, fields, client), account, start, end, own, wall_s,
+            session, account, start, end, own, wall_s,
         )  # fmt: skip
 
     def act(
@@ -292,7 +358,7 @@ class Watching:
     ) -> Decision:
         """The decision when so much is held against the request."""
         signals, points = suspicion.signals, suspicion.points
-        if points >= 15.0 and fields is not None and self.passes.holds(fields.get(b"cookie", b""), sight):
+        if points >= self._challenge_at and fields is not None and self.passes.holds(fields.get(b"cookie", b""), sight):
             signals, points = (*signals, _PASSED), points + _PASSED.points
         found: Stage | None = None
         for stage in self._stages:
@@ -353,23 +419,26 @@ class Watching:
 
     def hear(self, watched: Watched, status: int, body_bytes: int, hints: Mapping[bytes, bytes] | None = None) -> None:
         """An answer is over: `body_bytes` of it were sent. `hints` are the application's words (HINTS)."""
-        lookout, sight = self.lookout, watched.sight
+        lookout, who, place = self.lookout, watched.who, watched.place
         if watched.begun is not None:
             lookout.end(watched.begun)
-        audio_s = -1.0
-        if hints:
-            account = hints.get(ACCOUNT, b"")[:_LONGEST_NAME]
+        audio_s, key = -1.0, who.key
+        if hints and self.terms.hints:
+            account = _bounded(hints.get(ACCOUNT, b"")) or watched.account
             if account:
-                lookout.introduce(sight, account)
-                sight = sight._replace(account=account)
-            if hints.get(ENTITLEMENT) == b"offline" and sight.place.role == AUDIO:
-                sight = sight._replace(place=sight.place._replace(role=DOWNLOAD))
-                lookout.download(sight)
+                key = b"u" + account
+                new = account != watched.account
+                if new and who.session:  # an address alone may be many people's
+                    lookout.introduce(who.session, account)
+                kept = hints.get(ENTITLEMENT) == b"offline" and place.role == AUDIO
+                if kept or (new and place.role == DOWNLOAD):
+                    lookout.download(account, place)
             audio_s = _seconds(hints.get(AUDIO_SECONDS, b""))
-        if sight.place.role in AUDIBLE or audio_s >= 0.0:
+        if place.role in AUDIBLE or audio_s >= 0.0:
             if audio_s < 0.0:
-                audio_s = self.audio_s(sight.place, status, body_bytes)
-            lookout.learn(sight._replace(now_s=lookout.clock()), status, audio_s)
+                audio_s = self.audio_s(place, status, body_bytes)
+            if audio_s > 0.0 and status < 400:
+                lookout.learn(key, who.home, audio_s, lookout.clock())
 
     def audio_s(self, place: Place, status: int, body_bytes: int) -> float:
         """How much music is in so many bytes of an answer, as far as the policy tells."""
@@ -393,6 +462,11 @@ def _as_fetched(place: Place, shape: Shape, accept: bytes) -> Place:
     else:
         return place
     return place._replace(role=role)
+
+
+def _bounded(account: bytes) -> bytes:
+    """The name of an account, or what stands for a long one."""
+    return account if len(account) <= LONGEST_ACCOUNT else blake2b(account, digest_size=32).digest()
 
 
 def newest_of(browsers: Mapping[str, int]) -> float:

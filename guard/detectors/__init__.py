@@ -49,6 +49,7 @@ DETECTORS: tuple[Detector, ...] = (
     ears.lanes,
     ears.split_ranges,
     ears.quota,
+    ears.audio_budget,
 )
 """Asked about each ear."""
 
@@ -72,7 +73,8 @@ ROLES_OF: dict[Detector, frozenset[int]] = {
     ears.tunes_per_ear: _MUSIC,
     ears.lanes: frozenset((SEGMENT, AUDIO)),
     ears.split_ranges: frozenset((AUDIO,)),
-    ears.quota: frozenset((DOWNLOAD,)),
+    ears.quota: frozenset((DOWNLOAD, AUDIO)),
+    ears.audio_budget: _MUSIC | {DOWNLOAD},
 }
 """The kinds of requests that a detector is asked about; one that does not stand here is asked about all."""
 

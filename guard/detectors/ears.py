@@ -75,13 +75,24 @@ def split_ranges(life: Life) -> Signal | None:
 
 
 def quota(life: Life) -> Signal | None:
-    """More downloads a day than an account is given. The only bound for who pays and takes everything."""
-    sight = life.sight
-    if not sight.account or sight.place.role not in (DOWNLOAD, AUDIO):
+    """More downloads a day than an account is given. The only bound for who pays and takes everything. What is counted
+    is known to a few per cent: nobody is refused who may have stayed within."""
+    sight, given = life.sight, life.lookout.terms.downloads_a_day
+    role = sight.place.role
+    if not sight.account or not (role == DOWNLOAD or (role == AUDIO and life.lookout.keeps(life.key, life.now_s))):
         return None
-    count = life.of(life.lookout.day(sight), of.TUNES)
-    if count > life.lookout.terms.downloads_a_day and sight.place.role == DOWNLOAD:
-        return Signal(
-            "download quota", 40, f"{count:.0f} downloads today, {life.lookout.terms.downloads_a_day} are given"
-        )
-    return None
+    count = life.of(life.lookout.day_key(sight.account, life.now_s), of.TUNES)
+    if count <= given * (1.08 if given > 60 else 1.0):
+        return None
+    return Signal("download quota", 40, f"{count:.0f} downloads today, {given} are given")
+
+
+def audio_budget(life: Life) -> Signal | None:
+    """More music a day than an account is given: more than a day has hours. Slows down, and refuses nothing."""
+    sight, given_s = life.sight, life.lookout.terms.audio_a_day_s
+    if not sight.account:
+        return None
+    audio_s = life.of(life.lookout.day_key(sight.account, life.now_s), of.AUDIO_S)
+    if audio_s <= given_s:
+        return None
+    return Signal("audio budget", 24, f"{audio_s / 3600:.0f} hours of music today, {given_s / 3600:.0f} are given")

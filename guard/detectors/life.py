@@ -26,7 +26,7 @@ class Life:
         self.key = key
         self.known = key[:1] == b"u"
         self.session = key[:1] in b"us"
-        self._reading: Reading | None = lookout.meters.read(key, sight.now_s)
+        self._reading: Reading | None = lookout.meters.view(key, sight.now_s)
 
     def __getitem__(self, index: int) -> float:
         return self._reading[index] if self._reading is not None else 0.0
@@ -37,7 +37,7 @@ class Life:
 
     def of(self, key: bytes, index: int) -> float:
         """A number of another key."""
-        reading = self.lookout.meters.read(key, self.sight.now_s)
+        reading = self.lookout.meters.view(key, self.sight.now_s)
         return reading[index] if reading is not None else 0.0
 
     def chain(self, index: int) -> int:

@@ -52,11 +52,13 @@ def cold_audio(life: Life) -> Signal | None:
     client = life.lookout.client_key(life.sight)
     if not life.lookout.shows_parts or not life.lookout.keeps_cookies:
         return None
+    if not life.lookout.heard_of(client, life.now_s):
+        return None
     if life.of(client, of.COLD) > 0.4 and life.of(client, of.LIFE) < 0.4 and life[of.LIFE] < 0.4:
         several = life.lookout.cold_music(client, life.now_s)
         return Signal(
             "cold music",
-            34 if several >= 1.5 else 10,
+            34 if several >= 2 else 10,
             "it opened a page and took the music, and nothing that such a page needs",
         )
     return None

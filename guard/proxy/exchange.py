@@ -251,8 +251,7 @@ class Exchange:
             return
         if self.guard.work_header and self._named(head, whole):
             return
-        if self.guard.watching is not None:
-            self.hints = _hints(head)
+        self.hints = _hints(head)
         self.answering = True
         self.status = head.status
         framing = head.framing

@@ -41,6 +41,9 @@ SYNC_S = 0.1
 SYNC_AT_MOST_S = 0.4
 WORKERS_S = 5.0
 MAX_CHARGES = 50_000
+METERED_SHARE = 0.04
+"""So much of a worker's time at most goes into telling meters: under a flood of keys the fleet is told later."""
+
 METERED = 128
 """So many keys at most are metered in one call: the server does nothing else meanwhile, about a millisecond."""
 
@@ -82,6 +85,8 @@ class RedisStore:
         self.fleet = self._workers = max(1, workers)
         self.meters = meters
         self._script = Script("meters.lua") if meters is not None else None
+        if meters is not None:
+            meters.hurry = self._hurry
         self._clock = clock
         self._fallback = MemoryStore(clock, share=workers, wall=wall)
         self._names = Names(secret, wall)
@@ -104,6 +109,7 @@ class RedisStore:
         self._sync_s = SYNC_S
         self._metering = 0
         self._hurried = False  # more was metered than one call tells
+        self._metered_s = 0.0  # what telling it takes of this worker's time
         address = read_address(url)
         self._shown = address.shown
         dialler = Dialler(address, connect_timeout_s)
@@ -116,6 +122,7 @@ class RedisStore:
     def observe(self, meters: Meters) -> None:
         """Sync these meters behind requests, too. Before `open`, or between two requests."""
         self.meters = meters
+        meters.hurry = self._hurry
         if self._script is None:
             self._script = Script("meters.lua")
         if self._loop is not None:
@@ -377,7 +384,17 @@ class RedisStore:
     def _sync_soon(self) -> None:
         if self._syncing is None and self._loop is not None and not self._loop.is_closed():
             wait_s = self._sync_s / 5 if self._hurried else self._sync_s
+            wait_s = max(wait_s, self._metered_s / METERED_SHARE)
             self._syncing = self._loop.call_later(wait_s * random.uniform(0.8, 1.2), self._sync)  # noqa: S311
+
+    def _hurry(self) -> None:
+        """Somebody waits for the fleet's word on a key: sync sooner, as far as there is time for it."""
+        syncing = self._syncing
+        if syncing is not None and self._loop is not None:
+            wait_s = max(self._sync_s / 5, self._metered_s / METERED_SHARE)
+            if syncing.when() - self._loop.time() > wait_s:
+                syncing.cancel()
+                self._syncing = self._loop.call_later(wait_s, self._sync)
 
     def _sync(self) -> None:
         """Tell what was charged, left and metered since the last time."""
@@ -411,7 +428,9 @@ class RedisStore:
     def _sync_meters(self, meters: Meters, now: float) -> None:
         """One call for what was metered; the next only when it was answered. A server that is slow is asked seldom."""
         link = next((link for link in self._servers.links if not link.down), None)
+        began_s = time.perf_counter()
         if link is None or (batch := meters.collect(now, METERED)) is None:
+            self._metered_s = 0.0
             return
         self._hurried = len(batch.keys) == METERED
         parts = batch.split(lambda key: TAGS[self._names.tag_of(key)]) if len(self._servers.links) > 1 else [batch]
@@ -424,6 +443,7 @@ class RedisStore:
             names, words = part.command(self._names.seal)
             assert self._script is not None
             where.do(Job(self._script, names, words, now, self._merger(meters, part, now)))
+        self._metered_s = time.perf_counter() - began_s
 
     def _merger(self, meters: Meters, batch: Batch, sent: float) -> Callable[[object], None]:
         def merge(reply: object) -> None:
@@ -432,12 +452,14 @@ class RedisStore:
                 meters.restore(batch)
                 return
             now = self._clock()
+            began_s = time.perf_counter()
             try:
                 meters.merge(batch, reply, now)
             except ValueError:  # another program's answer, or another version's
                 meters.restore(batch)
                 return
             self._sync_s = min(SYNC_AT_MOST_S, max(SYNC_S, 4 * (now - sent)))
+            self._metered_s += time.perf_counter() - began_s
 
         return merge
 

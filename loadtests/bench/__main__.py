@@ -20,7 +20,7 @@ from loadtests.bench.processes import BenchError, Server, cores
 from loadtests.bench.wrk import Round, Store, drive, together
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("middleware", "sidecar", "rules", "rights", "agents", "flood", "state")
+PARTS = ("middleware", "sidecar", "rules", "rights", "agents", "flood", "state", "detection")
 CONNECTIONS = {"middleware": 64, "small": 64, "segment": 32, "big": 8}
 
 
@@ -34,6 +34,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "  python -m loadtests.bench --only rules                        about half a minute\n"
         "  python -m loadtests.bench --only rights                       about 3 minutes, 1 GB of disk\n"
         "  python -m loadtests.bench --only agents --corpus uas.jsonl    about 2 minutes\n"
+        "  python -m loadtests.bench --only detection                    about two minutes\n"
         "  python -m loadtests.bench --only flood                        about half a minute\n"
         "  python -m loadtests.bench --only state                        about two and a half minutes\n"
         "  python -m loadtests.bench --markdown bench.md --json bench.json --strict\n\n"
@@ -176,6 +177,32 @@ def measure_middleware(run: Run) -> list[tables.Row]:
     return tables.rows(rows, measured)
 
 
+def measure_detection(run: Run) -> list[tables.Row]:
+    rows = parties.detection()
+    run.say(f"detection: starting {len(rows)} parties and a Valkey")
+    valkey, socket, port = parties.start_store(run.directory, run.others)
+    run.stack.callback(valkey.stop)
+    place = Place(run.directory, run.core, run.peers_python, store_socket=socket, store_port=port)
+    servers = run.start(rows, place)
+    store = Store(valkey, port)
+    run.stack.callback(store.close)
+    requests = traffic.visits()
+    script = traffic.write_lua(requests, run.directory / "detection.lua")
+    run.say(f"each of {len(requests)} requests once to everybody: same answers as the bare application?")
+    wanted: dict[str, list[tuple[int, bytes]]] = {}
+    for party in rows:
+        key = f"{party.key.split('-')[0]}-bare"
+        if party.key == key:
+            wanted[key] = list(traffic.fetch(servers[key].port, requests))
+        parties.check_bodies(servers[party.key], requests, wanted[key])
+    measured = run.interleave(rows, servers, lambda _: script, CONNECTIONS["middleware"], store)
+    for party in rows:  # after the load, too: nobody was held for a scraper
+        parties.check_bodies(servers[party.key], requests[:64], wanted[f"{party.key.split('-')[0]}-bare"][:64])
+        servers[party.key].stop()
+    valkey.stop()
+    return tables.rows(rows, measured)
+
+
 def measure_sidecar(run: Run) -> dict[str, list[tables.Row]]:
     kinds = parties.sidecar()
     everybody = list({party.key: party for rows in kinds.values() for party in rows}.values())
@@ -252,6 +279,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 bars += tables.sidecar_bars(kinds)
                 sections += tables.sidecar_sections(kinds, CONNECTIONS)
                 data["sidecar"] = {kind: [tables.as_data(row) for row in rows] for kind, rows in kinds.items()}
+            if "detection" in which:
+                rows = measure_detection(run)
+                bars += tables.detection_bars(rows)
+                sections.append(tables.middleware_section(rows, CONNECTIONS["middleware"]))
+                data["detection"] = [tables.as_data(row) for row in rows]
             if "rules" in which:
                 run.say("rules: loading policies of 10 to 10,000")
                 costs = rules.measure(run.rounds, run.say)

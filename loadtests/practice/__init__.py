@@ -1,0 +1,1 @@
+"""Days of simulated traffic, a real access log, and what policies would have done to them."""
