@@ -143,7 +143,8 @@ class PolicyReader(DetectionReader):
         detecting = self.detection(document, by_name)
         if detecting is not None and detecting.traps:
             said = document.get("detection")
-            rules = (trap_rule(detecting.traps, self.file, said.line if said is not None else 0), *rules)
+            trap = trap_rule(detecting.traps, detecting.mode or Mode.ENFORCE, self.file, said.line if said else 0)
+            rules = (trap, *rules)
         policy = Policy(
             site=site,
             mode=self.mode(document, "", Mode.ENFORCE),

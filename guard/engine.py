@@ -264,8 +264,9 @@ class Guard:
         self.work_header = policy.rights.header.encode().lower() if policy.rights is not None else b""
         self.asks_query = self._works.asks_query or bool(self.work_header)
         counted = {name for limit in policy.limits for name in limit.key}
-        self._account = policy.site.account if "account" in counted else None
-        self._session = policy.site.session if "session" in counted else None
+        watched = policy.detecting is not None
+        self._account = policy.site.account if watched or "account" in counted else None
+        self._session = policy.site.session if watched or "session" in counted else None
         self.asks_name = self._account is not None or self._session is not None
         self._held: Memo[HeldKey, Held] = Memo(8_192)
         self._same: Memo[tuple[object, ...], Rights] = Memo(4_096)  # rights that say the same are one object
@@ -299,9 +300,8 @@ class Guard:
         terms = self.policy.detecting
         wanted = [one.detecting for one in (self.policy, *self.policy.scopes) if one.detecting is not None]
         if wanted and self.lookout is None:
-            self.lookout = Lookout(wanted[0], wall=self.clock)
+            self.lookout = Lookout(wall=self.clock)
         if self.lookout is not None and terms is not None:
-            self.lookout.take(terms)
             observe = getattr(self.store, "observe", None)
             if observe is not None:
                 observe(self.lookout.meters)

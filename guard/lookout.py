@@ -21,7 +21,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from math import inf
-from typing import NamedTuple
 
 from guard.detectors import BY_ADDRESS, DETECTORS, OF_CROWDS, ROLES_OF, Detector
 from guard.detectors.counted import (
@@ -33,6 +32,7 @@ from guard.detectors.counted import (
     CLIENTS,
     COLD,
     DAY_S,
+    DENIED,
     DOCUMENTS,
     ENTRANCES,
     FEEDS,
@@ -41,6 +41,7 @@ from guard.detectors.counted import (
     HELD,
     HOUR_S,
     HOURS,
+    IDLE_S,
     IMAGES,
     LEAD,
     LIFE,
@@ -58,7 +59,7 @@ from guard.detectors.counted import (
 )
 from guard.detectors.life import Life
 from guard.memo import Memo
-from guard.model import Agent, Client, Detecting, Identity, Signal
+from guard.model import Client, Identity, Signal
 from guard.observe import Meters
 from guard.places import (
     ACT,
@@ -78,7 +79,7 @@ from guard.places import (
     TRAP,
     Place,
 )
-from guard.shape import Shape
+from guard.sights import NOTHING, Sight, Suspicion
 
 SETTLE_S = 6.0
 """A document counts as one that nobody followed up from so long after it on."""
@@ -90,6 +91,13 @@ MAX_IN_FLIGHT = 64
 HEARD_S = 0.12
 """So long after a question the fleet has told what it knows of a key."""
 LONGEST_S = 3600.0
+OF_ONE_REQUEST = frozenset(("download quota",))
+"""Signals that refuse what was asked for, and are held against nothing else."""
+
+DENIED_S = 360.0
+MERCY_S = 5.0
+"""So long nobody is refused again who comes when the minutes are over: Retry-After is to be true."""
+
 QUIET_POINTS = 24.0
 """More is not held against an honest robot's name that nobody can check."""
 
@@ -106,48 +114,8 @@ _EAR_ROLES = frozenset((PLAYLIST, SEGMENT, AUDIO, DOWNLOAD))
 _DOCUMENTS = frozenset((DOCUMENT, EMBED, SITEMAP))
 _CALLS = frozenset((DATA, SEARCH))
 _PARTS_OF_PAGES = frozenset((IMAGE, ASSET))
-_NAVIGABLE = frozenset((DOCUMENT, EMBED, IMAGE, AUDIO, FEED, SITEMAP, SEARCH, DOWNLOAD, TRAP))
+_NAVIGABLE = frozenset((ACT, DOCUMENT, EMBED, IMAGE, AUDIO, FEED, SITEMAP, SEARCH, DOWNLOAD, TRAP))
 """What people open in a tab."""
-
-
-class Sight(NamedTuple):
-    """One request as it is looked at; `now_s` is of the meters' clock, `wall_s` since 1970. `session` and `account`
-    are b"" when unknown; `start` and `end` are of a closed
-    range (`bytes=START-END`), -1 when it has none."""
-
-    now_s: float
-    client: Client
-    agent: Agent
-    identity: Identity
-    shape: Shape
-    place: Place
-    method: str
-    user_agent: bytes
-    session: bytes = b""
-    account: bytes = b""
-    start: int = -1
-    end: int = -1
-    own_referer: bool = False
-    wall_s: float = 0.0
-
-
-class Suspicion(NamedTuple):
-    """What is held against one request: signals, and their sum in decibans. `until_s` is when what was found before
-    ends, 0.0 when it is only of this request. `shared`: others who are known to listen are behind the same address, so
-    that nobody can be refused for what it did."""
-
-    points: float
-    signals: tuple[Signal, ...]
-    until_s: float = 0.0
-    shared: bool = False
-
-    @property
-    def why(self) -> Signal | None:
-        """What speaks loudest against it."""
-        return max(self.signals, key=lambda signal: signal.points, default=None)
-
-
-NOTHING = Suspicion(0.0, ())
 
 
 Begun = tuple[bytes, tuple[str, str]]
@@ -172,6 +140,7 @@ class Ear:
         "lead_s",
         "live_s",
         "lively",
+        "mercy_s",
         "note_s",
         "paged",
         "signs",
@@ -193,7 +162,7 @@ class Ear:
         self.typed = ""
         self.times = self.signs = 0
         self.lead_s, self.lead_due_s = 0.0, -inf
-        self.kept_s = -inf
+        self.kept_s = self.mercy_s = -inf
         self.work = ""
 
 
@@ -202,7 +171,6 @@ class Lookout:
 
     def __init__(
         self,
-        terms: Detecting = Detecting(),  # noqa: B008  # a value
         meters: Meters | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -212,7 +180,6 @@ class Lookout:
     ) -> None:
         self.clock = clock
         self._ahead_s = wall() - clock()  # of the wall's clock
-        self.take(terms)
         self.meters = make_meters() if meters is None else meters
         self._asked = _by_role(detectors)
         self._asked_at_home = _by_role(BY_ADDRESS)
@@ -223,15 +190,12 @@ class Lookout:
         self._pages = self._parts = self._cookies = 0.0  # what the site shows, as far as people asked for it here
         self.accounts: Memo[bytes, bytes] = Memo(32_768)  # what the application told of a session or token
         self._crowds: Memo[bytes, tuple[float, tuple[Signal, ...]]] = Memo(8_192)
+        self._days: dict[bytes, float] = {}  # accounts' days on which something was kept
+        self._days_due_s = -inf
         self._waiting: deque[tuple[float, tuple[bytes, ...], bool]] = deque()
         self._flying: dict[bytes, dict[tuple[str, str], int]] = {}
         self._splits: Memo[tuple[bytes, str], list[float]] = Memo(2_048)
         self._ids: dict[int, list[int]] = {}  # of each kind how many were seen, and some of them
-
-    def take(self, terms: Detecting) -> None:
-        """From now on these terms hold; what was counted stays."""
-        self.terms = terms
-        self.refuse_at = min((stage.at for stage in terms.steps if stage.then == "refuse"), default=inf)
 
     # -- one request -------------------------------------------------------------------------------------
 
@@ -269,6 +233,8 @@ class Lookout:
         role = place.role
         if self._waiting and self._waiting[0][0] <= now_s:
             self._settle(now_s)
+        if self._days and now_s >= self._days_due_s:
+            self._remind(now_s)
         home = self.client_key(sight) if home is None else home
         key = self.ear_key(sight, home) if key is None else key
         ear = self._ears.young.get(key) or self._ears.get(key) or self._meet(key)
@@ -313,10 +279,15 @@ class Lookout:
         points = sum([signal.points for signal in signals])
         if shape.quiet and role != TRAP and sight.identity is not Identity.SPOOFED:
             points = min(points, QUIET_POINTS)  # it says what it is, and nobody can say that this is not true
+        if now_s < ear.mercy_s and points >= sight.terms.refuse_at:  # it did as it was told, and came back
+            points = sight.terms.refuse_at - 1.0
         suspicion = Suspicion(points, signals)
-        if judged and points >= self.refuse_at:
+        if (
+            judged
+            and points - sum([one.points for one in signals if one.name in OF_ONE_REQUEST]) >= sight.terms.refuse_at
+        ):
             suspicion = self._hold(ear, sight, suspicion, cold)
-            if cold and key is not home and at_home >= self.refuse_at:
+            if cold and key is not home and at_home >= sight.terms.refuse_at:
                 self._hold(self._ears.get(home) or self._meet(home), sight, suspicion, cold)
         return suspicion
 
@@ -327,6 +298,7 @@ class Lookout:
             if held.until_s > now_s:
                 return held
             ear.held = None
+            ear.mercy_s = now_s + MERCY_S
             return None
         held = self._held_elsewhere(ear.key, now_s)
         if held is not None:
@@ -337,13 +309,13 @@ class Lookout:
         left_s = self.meters_of(key, HELD, now_s)
         if left_s < 1.0:
             return None
-        signal = Signal("held", max(30.0, self.refuse_at), "another worker has just refused it")
+        signal = Signal("held", 40.0, "another worker has just refused it")
         return Suspicion(signal.points, (signal,), now_s + min(left_s, LONGEST_S))
 
     def _hold(self, ear: Ear, sight: Sight, suspicion: Suspicion, cold: bool) -> Suspicion:
         """Hold it against them for some minutes, and twice as long each time, up to an hour."""
         shared = cold and self.meters_of(b"a" + sight.client.key, LIVING, sight.now_s) >= 2
-        lasts_s = min(LONGEST_S, self.terms.refuse_s * 2.0**ear.times)
+        lasts_s = min(LONGEST_S, sight.terms.refuse_s * 2.0**ear.times)
         ear.times = min(6, ear.times + 1)
         ear.held = suspicion = suspicion._replace(until_s=sight.now_s + lasts_s, shared=shared)
         if not shared:  # what is shared is told apart by each worker for itself
@@ -417,7 +389,7 @@ class Lookout:
             if shown and not shape.library:
                 self._live(sight, home, ear)
         elif role in _CALLS:
-            judged = self._call(sight, role, home, ear)
+            judged = self._call(sight, role, home, ear) or judged
         elif role == ACT:
             add(key, BEATS, 1.0, now_s)
             self._live(sight, home, ear)
@@ -431,9 +403,9 @@ class Lookout:
             if cold and key[:1] == b"s":
                 meters.see(home, TUNES, work, now_s)
             if role == DOWNLOAD and sight.account:
-                meters.see(self.day_key(sight.account, now_s), TUNES, work, now_s)
+                self._keep_today(sight.account, place, now_s)
             ear.asked += 1
-            judged = role != SEGMENT or not ear.asked & 7 or not self.few_lanes(key) or cold
+            judged = judged or role != SEGMENT or not ear.asked & 7 or not self.few_lanes(key) or cold
             if sight.start > 0 and sight.end >= 0 and self.side_by_side(key, place) >= 2:
                 self._split(key, place.work, now_s)
         elif role == TRAP:
@@ -679,10 +651,37 @@ class Lookout:
     def download(self, account: bytes, place: Place) -> None:
         """The application has told that an account fetched a track to keep."""
         now_s = self.clock()
-        self.meters.see(self.day_key(account, now_s), TUNES, place.work.encode("utf-8", "replace"), now_s)
+        self._keep_today(account, place, now_s)
         ear = self._ears.get(b"u" + account)
         if ear is not None:
             ear.kept_s = now_s
+
+    def _keep_today(self, account: bytes, place: Place, now_s: float) -> None:
+        """Count a download on the account's day. What was counted lasts until the day is over, however long nobody
+        asks:
+        it is asked for now and then."""
+        key = self.day_key(account, now_s)
+        self.meters.see(key, TUNES, place.work.encode("utf-8", "replace"), now_s)
+        if len(self._days) < MAX_WAITING:
+            self._days[key] = now_s
+        if now_s >= self._days_due_s:
+            self._remind(now_s)
+
+    def _remind(self, now_s: float) -> None:
+        """Have the days of accounts remembered."""
+        self._days_due_s = now_s + IDLE_S / 4
+        today = b"q%d/" % ((now_s + self._ahead_s) // DAY_S)
+        self._days = {key: told_s for key, told_s in self._days.items() if key.startswith(today)}
+        for key in self._days:
+            self.meters.ask(key, now_s)
+
+    def deny(self, account: bytes, now_s: float) -> None:
+        """An account has had its downloads of the day, and asked for more."""
+        self.meters.add(self.day_key(account, now_s), DENIED, 1.0, now_s)
+
+    def denied(self, account: bytes, now_s: float) -> bool:
+        """Did an account that has had its downloads ask for more, some minutes ago at most?"""
+        return now_s - (self.meters_of(self.day_key(account, now_s), DENIED, now_s) or -inf) < DENIED_S
 
     def keeps(self, key: bytes, now_s: float) -> bool:
         """Did an ear just now fetch music to keep, as the application told?"""

@@ -27,12 +27,12 @@ from guard.errors import PolicyError, Problem
 from guard.hosts import is_host
 from guard.identify import outer_scheme
 from guard.ledger.versions import Versions
-from guard.lookout import Sight, Suspicion
 from guard.memo import Memo
 from guard.model import Admission, Decision, Headers, Identity, Mode, Reply, Request, Said, Signed
 from guard.places import Place
 from guard.policy import Policy
 from guard.robotstxt import MAX_BYTES
+from guard.sights import Sight, Suspicion
 from guard.watch import PolicyFile, Swap, carry_on, files_of, succeed, tell
 from guard.watching import ACCOUNT, AUDIBLE, AUDIO_SECONDS, ENTITLEMENT, HINTS, WORK, Told, Watched, Who
 from guard.witness import give_witness
@@ -45,6 +45,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger("guard.middleware")
 _DONE = "guard.done"
+_HEARD = "guard.heard"
 MAX_HOP_BYTES = 256
 ROBOTS_S = 900.0
 """Seconds between two questions for the application's own robots.txt."""
@@ -328,7 +329,7 @@ class GuardMiddleware:
             return None
         trusted = guard.trusted
         hop = fields.get(trusted.header) if trusted.networks or trusted.trust_unix else None
-        return watching.who(guard, peer, hop, fields)
+        return watching.who(guard.stand, peer, hop, fields)
 
     async def _play(self, scope: Scope, receive: Receive, send: Send, known: Passing, looked: Looked, who: Who) -> None:
         """Pass on a request for music against which nothing is held, and hear how much of it was sent."""
@@ -449,7 +450,7 @@ class GuardMiddleware:
                 if guard.watching is not None and decision.identity is not Identity.VERIFIED:
                     looked = (guard, decision, guard.watching.place(request, decision.route_class))
                 _remember(terms, scope, request, host, (*stated, limited, looked))
-            await self.app(scope, receive, _stating(send, stated))
+            await self.app(scope, receive, _stating(send, stated, scope.get(_HEARD)))
             guard.count(decision)
             return
         await self._carry_out(scope, receive, send, guard, request, decision, admission)
@@ -478,13 +479,12 @@ class GuardMiddleware:
         """Pass on, and tell the lookout what came of it: how much was sent, and the application's own words."""
         status, body_bytes, bodiless = 0, 0, request.method == "HEAD"
         hints: dict[bytes, bytes] = {}
+        scope[_HEARD] = hints
 
         async def overhear(message: Message) -> None:
             nonlocal status, body_bytes
             if message["type"] == "http.response.start":
                 status = message["status"]
-                found, message["headers"] = _take_hints(list(message.get("headers") or ()))
-                hints.update(found or {})
             elif not bodiless:
                 body_bytes += _sent_bytes(message)
             await send(message)
@@ -596,7 +596,7 @@ class GuardMiddleware:
                             await _refuse_websocket(scope, count, late)
                             status = late.status
                         return
-                await _stating(count, _stated(guard.said_of(decision)))(message)
+                await _stating(count, _stated(guard.said_of(decision)), scope.get(_HEARD))(message)
                 return
             await count(message)
 
@@ -607,7 +607,7 @@ class GuardMiddleware:
             if reply is None and guard.work_header:
                 await self.app(scope, receive, name)
             elif reply is None:
-                await self.app(scope, receive, _stating(count, _stated(guard.said_of(decision))))
+                await self.app(scope, receive, _stating(count, _stated(guard.said_of(decision)), scope.get(_HEARD)))
             elif scope["type"] == "websocket":
                 if reply.status == 200:  # nobody listens at a directive file
                     reply = guard.reject(403, decision_id, decision)
@@ -858,8 +858,9 @@ def _read_signed(scope: Scope, request: Request, host: bytes | None, guard: Guar
     )
 
 
-def _stating(send: Send, stated: Stated) -> Send:
-    """`send` that adds the directive headers to the head of every answer and takes the place of the site's own."""
+def _stating(send: Send, stated: Stated, hints: dict[bytes, bytes] | None = None) -> Send:
+    """`send` that adds the directive headers to the head of every answer and takes the place of the site's own. The
+    application's words to the guard are taken out, and noted in `hints`."""
     ours, added = stated
 
     def state(message: Message) -> Awaitable[None]:
@@ -868,6 +869,8 @@ def _stating(send: Send, stated: Stated) -> Send:
             headers = list(message.get("headers") or ())
             for name, _ in headers:
                 if name in ours:
+                    if hints is not None:
+                        hints.update((name, value) for name, value in headers if name in HINTS)
                     headers = _without(headers, ours, added)
                     break
             else:

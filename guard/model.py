@@ -498,6 +498,11 @@ class Detecting:
     secure: bool | None = None
     newest_s: float = 0.0
 
+    @property
+    def refuse_at(self) -> float:
+        """From so many points on somebody is refused; more than there are when nobody is."""
+        return min((stage.at for stage in self.steps if stage.then == "refuse"), default=1e9)
+
 
 @dataclass(frozen=True, slots=True)
 class Site:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 from hashlib import blake2b
 from hmac import compare_digest
-from typing import TYPE_CHECKING
+from math import ceil
 
 from guard.memo import Memo
-
-if TYPE_CHECKING:
-    from guard.lookout import Sight
+from guard.sights import Sight
 
 COOKIE = b"guard_pass"
 GOOD_S = 3600
@@ -33,7 +31,7 @@ class Passes:
 
     def make(self, user_agent: bytes, wall_s: float) -> bytes:
         """The value of a new pass."""
-        body = b"%d.%s" % (int(wall_s), os.urandom(6).hex().encode())
+        body = b"%d.%s" % (ceil(wall_s), os.urandom(6).hex().encode())
         return body + b"." + self._mac(body, user_agent)
 
     def cookie(self, user_agent: bytes, wall_s: float, *, secure: bool) -> bytes:

@@ -125,12 +125,13 @@ TRAP = "trap"
 """The name of the rule that refuses what lies below a trap, which robots.txt forbids, too."""
 
 
-def trap_rule(traps: tuple[str, ...], file: str = "", line: int = 0) -> Rule:
+def trap_rule(traps: tuple[str, ...], mode: Mode = Mode.ENFORCE, file: str = "", line: int = 0) -> Rule:
     """What keeps everybody out of these paths, and says so in robots.txt: only a program finds them."""
     return Rule(
         TRAP,
         (Condition("path", frozenset(traps)),),
         "block",
+        mode,
         reason="There is nothing to read here.",
         file=file,
         line=line,

@@ -38,6 +38,8 @@ def json_lines(stream: TextIO, *, refusals_only: bool = True) -> Recorder:
 def is_refusal(record: Record) -> bool:
     """Was it refused, or would it have been?"""
     admission = record.admission
+    if any(name.startswith("detection: ") for name in record.decision.observed):
+        return True
     return record.decision.action in ("block", "reject", "refuse", "challenge") or (
         admission is not None and not admission.allowed
     )

@@ -112,7 +112,18 @@ class Top(Generic[Key]):
 class Visitor:
     """One client under one agent's name, and how it behaves in the log."""
 
-    __slots__ = ("category", "pages", "parts", "prefix", "refused", "refused_bytes", "requests", "rule", "user_agent")
+    __slots__ = (
+        "category",
+        "pages",
+        "parts",
+        "prefix",
+        "refused",
+        "refused_bytes",
+        "requests",
+        "rule",
+        "suspected",
+        "user_agent",
+    )
 
     def __init__(self, prefix: bytes, category: str) -> None:
         self.prefix = prefix
@@ -124,17 +135,19 @@ class Visitor:
         self.parts = 0
         self.rule = ""
         self.user_agent = b""
+        self.suspected = False
 
     @property
     def why_a_listener(self) -> str:
         """Why this is likely a person who listens, in words; "" when nothing says so.
 
-        The agent is a browser, a player or a device; or it says nothing of who is behind it, and pages were asked for
-        with what belongs to them: at least two static files or pictures, and no fewer of them than pages.
+        The agent is a browser, a player or a device, and that was not doubted; or it says nothing of who is behind it
+        (or was doubted), and pages were asked for with what belongs to them: at least two static files or pictures, and
+        no fewer of them than pages.
         """
-        if self.category in LISTENERS:
+        if self.category in LISTENERS and not self.suspected:
             return f"calls itself a {self.category}"
-        if self.category in UNDECLARED and self.pages and self.parts >= max(2, self.pages):
+        if (self.category in UNDECLARED or self.suspected) and self.pages and self.parts >= max(2, self.pages):
             return f"asked for pages with what belongs to them ({self.pages} pages, {self.parts} parts)"
         return ""
 
@@ -178,7 +191,7 @@ class Replay:
         self.policy = policy
         self._clock = LogClock()
         detecting = next((one.detecting for one in (policy, *policy.scopes) if one.detecting is not None), None)
-        lookout = Lookout(detecting, clock=self._clock, wall=self._clock) if detecting is not None else None
+        lookout = Lookout(clock=self._clock, wall=self._clock) if detecting is not None else None
         self._guard = Guard(
             policy,
             store=MemoryStore(clock=self._clock, wall=self._clock),
@@ -313,6 +326,7 @@ class Replay:
                 self._passed_clients.add((prefix, agent.name), size)
             return
         visitor.refused += 1
+        visitor.suspected = visitor.suspected or action in ("refuse", "challenge")
         visitor.refused_bytes += size
         visitor.rule = decision.rule
         visitor.user_agent = entry.user_agent[:MAX_USER_AGENT_BYTES] if entry.user_agent else b""

@@ -27,7 +27,17 @@ MAX_DEPTH = 8
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/?#%*]++)++")
 
 _LISTS = ("routes", "limits", "rules", "ladder", "examples", "hosts")
-_MAPPINGS = ("site", "preferences", "agents", "on_store_failure", "rights", "terms", "catalogue", "verification")
+_MAPPINGS = (
+    "site",
+    "preferences",
+    "agents",
+    "on_store_failure",
+    "rights",
+    "terms",
+    "catalogue",
+    "verification",
+    "detection",
+)
 
 
 @dataclass

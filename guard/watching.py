@@ -11,24 +11,34 @@ looked at. What the application tells is believed only from its answers, never f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from guard.browsers import Claim
-from guard.detectors.counted import short
+from guard.detectors.counted import DAY_S, short
 from guard.identify import TrustedHops
-from guard.lookout import Begun, Lookout, Sight, Suspicion
+from guard.lookout import Begun, Lookout
 from guard.memo import Memo
 from guard.model import Agent, Client, Decision, Detecting, Identity, Mode, Request, Signal, Stage
 from guard.passes import Passes
 from guard.patterns import PathPatterns
-from guard.places import ASSET, AUDIO, DATA, DOCUMENT, DOWNLOAD, IMAGE, SEARCH, SEGMENT, Place, read_place
+from guard.places import (
+    ASSET,
+    AUDIO,
+    DATA,
+    DOCUMENT,
+    DOWNLOAD,
+    IMAGE,
+    MAX_WORK_CHARS,
+    SEARCH,
+    SEGMENT,
+    Place,
+    read_place,
+)
 from guard.policy import TRAP, Policy
 from guard.shape import Shape, read_shape, untold_shape
-
-if TYPE_CHECKING:
-    from guard.engine import Guard
+from guard.sights import Sight, Suspicion
 
 ACCOUNT, ENTITLEMENT, AUDIO_SECONDS, WORK = (
     b"x-guard-account",
@@ -128,6 +138,7 @@ class Watching:
         self.hurries = not (self._protocol or self._ja4 or self._session or self._account)
         self._shapes: Memo[tuple[object, ...], Shape] = Memo(8_192)
         self._places: Memo[tuple[object, ...], Place] = Memo(8_192)
+        self._works: Memo[str, str] = Memo(8_192)  # by path: the work that the application named
         self._whos: Memo[tuple[object, ...], Who] = Memo(16_384)
         self._asked: Memo[bytes, tuple[float, int]] = Memo(8_192)  # who was challenged: since when, how often
 
@@ -183,6 +194,8 @@ class Watching:
             query = request.query.decode("latin-1")
             special = self.special if self._has_special else None
             place = read_place(readable, query, route_class, request.method, special, self._feeds)
+            if (work := self._works.get(place.path)) is not None:
+                place = place._replace(work=work)
             if place.serial >= 0:
                 self.lookout.span_with(place.serial)
             if len(request.target) + len(request.query) <= 512:
@@ -252,8 +265,15 @@ class Watching:
         begun = lookout.begin(key, sight.place) if sight.place.role in AUDIBLE else None
         return Watched(who, sight.place, sight.account, begun)
 
-    def who(self, guard: Guard, peer: str | None, hop: bytes | None, fields: Mapping[bytes, bytes]) -> Who | None:
-        """Whose request this is; None where more has to be read to tell."""
+    def who(
+        self,
+        identify: Callable[[str | None, tuple[bytes, ...]], tuple[Client, object, object]],
+        peer: str | None,
+        hop: bytes | None,
+        fields: Mapping[bytes, bytes],
+    ) -> Who | None:
+        """Whose request this is; None where more has to be read to tell. `identify` finds the client behind a peer and
+        the line of the header that hops write."""
         get = fields.get
         user_agent, cookie, token = get(b"user-agent"), get(b"cookie"), get(b"authorization")
         known = (peer, hop, user_agent, cookie, token)
@@ -262,7 +282,7 @@ class Watching:
             return who
         if b"x-emby-token" in fields or b"x-emby-authorization" in fields:
             return None
-        client = guard.stand(peer, () if hop is None else (hop,))[0]
+        client = identify(peer, () if hop is None else (hop,))[0]
         home = b"c" + client.key + short(user_agent or b"")
         session = self.cookies(fields, client)
         account = self.lookout.accounts.get(session) if session else None
@@ -299,7 +319,7 @@ class Watching:
         account = who.key[1:] if who.key[:1] == b"u" else b""
         sight = Sight(
             now_s, who.client, decision.agent, decision.identity, shape, place, scope["method"],
-            get(b"user-agent", b""), who.session, account, start, end, own, lookout.wall_s(now_s),
+            get(b"user-agent", b""), who.session, account, start, end, own, lookout.wall_s(now_s), self.terms,
         )  # fmt: skip
         suspicion = lookout.watch(sight, who.key, who.home)
         return None if suspicion.points < self.least else (sight, suspicion)
@@ -322,7 +342,7 @@ class Watching:
             shape = untold_shape(decision.agent, request.user_agent)
             return Sight(
                 now_s, client, decision.agent, decision.identity, shape, place, request.method, user_agent,
-                b"", told.account, -1, -1, False, wall_s,
+                b"", told.account, -1, -1, False, wall_s, self.terms,
             )  # fmt: skip
         http1 = told.http1
         hop = self._trusted.trusts(request.peer) if self._protocol or self._ja4 else False
@@ -350,7 +370,7 @@ class Watching:
             account = self.lookout.accounts.get(session) or b"" if session else b""
         return Sight(
             now_s, client, decision.agent, decision.identity, shape, place, request.method, user_agent,
-            session, account, start, end, own, wall_s,
+            session, account, start, end, own, wall_s, self.terms,
         )  # fmt: skip
 
     def act(
@@ -388,6 +408,8 @@ class Watching:
         reason = f"This looks like a program that takes the catalogue: {why.reason}."
         left_s = suspicion.until_s - sight.now_s
         retry_s = (left_s if left_s > 0 else self.terms.refuse_s) if found.then == "refuse" else 2.0
+        if why.name == "download quota":
+            retry_s = DAY_S - sight.wall_s % DAY_S  # days end at midnight, UTC
         cookie = b""
         if found.then == "challenge":
             cookie = self.passes.cookie(sight.user_agent, sight.wall_s, secure=bool(self.secure))
@@ -434,6 +456,9 @@ class Watching:
                 if kept or (new and place.role == DOWNLOAD):
                     lookout.download(account, place)
             audio_s = _seconds(hints.get(AUDIO_SECONDS, b""))
+            if (work := hints.get(WORK, b"")[:MAX_WORK_CHARS].decode("utf-8", "replace")) and work != place.work:
+                self._works.keep(place.path[:_LONGEST_WHO], work)
+                self._places = Memo(self._places.capacity)  # they are read anew
         if place.role in AUDIBLE or audio_s >= 0.0:
             if audio_s < 0.0:
                 audio_s = self.audio_s(place, status, body_bytes)

@@ -20,6 +20,8 @@ from guard.classify import Catalogue
 from guard.conditions import Condition, Evidence, Group
 from guard.language import (
     AGENT_ROW,
+    DETECTION,
+    DETECTION_STEP,
     EXAMPLE,
     LADDER,
     LIMIT,
@@ -188,6 +190,26 @@ hosts:
       - {name: two, when: {path: /two}, then: block}
     examples:
       - {name: a page of two, path: /two, expect: block}
+detection:
+  mode: observe
+  challenge: true
+  traps: [/browse-all/**]
+  downloads: [/keep/*]
+  segment_seconds: 6
+  bitrate: 192k
+  refuse_minutes: 20
+  downloads_a_day: 50
+  audio_hours_a_day: 30
+  hints: false
+  https: true
+  protocol_header: X-Protocol
+  ja4_header: X-JA4
+  header_order: true
+  steps:
+  - {at: 15, then: label}
+  - {at: 20, then: challenge, route: page}
+  - {at: 25, then: throttle, limit: slow}
+  - {at: 35, then: refuse, route: [page, media]}
 examples:
   - name: everything
     path: /x?y
@@ -253,7 +275,7 @@ def test_every_word_of_the_language_stands_in_the_policy_that_has_everything() -
         return {key for item in node for key in keys(item)} if isinstance(node, list) else set()
 
     blocks = (POLICY, SCOPE, SITE, RIGHTS, WORK_PATH, ROUTE, LIMIT, RULE, WHEN, ROW, AGENT_ROW, LADDER, STEP, EXAMPLE)
-    blocks += (VERIFICATION, SIGNATURES, PLACE)
+    blocks += (VERIFICATION, SIGNATURES, PLACE, DETECTION, DETECTION_STEP)
     assert {name for block in blocks for name in block.names} - keys(yaml.safe_load(WHOLE)) - keys(
         yaml.safe_load(MORE)
     ) == set()

@@ -77,6 +77,11 @@ def test_a_work_has_a_name_and_perhaps_a_number(path: str, work: str, number: in
     assert (place.serial >= 0) is (number >= 0)
 
 
+def test_a_works_name_is_cut_where_it_is_long() -> None:
+    for path, query in (("/stream", f"id={'x' * 500}"), (f"/track/{'x' * 500}", ""), (f"/track/{'x' * 500}-1", "")):
+        assert len(read_place(path, query, "media", "GET").work) == MAX_WORK_CHARS
+
+
 def test_the_segments_of_a_track_are_one_work() -> None:
     works = {read_place(f"/hls/blue/seg-{part}.m4s", "", "media", "GET").work for part in range(9)}
     assert works == {"hls/blue"}

@@ -114,6 +114,7 @@ def test_media_without_codings_is_no_fault() -> None:
         assert audio[b"accept-encoding"] == b"identity"
         assert found(audio) == {}
         assert found(without(audio, b"accept-encoding")) == {}
+        assert found(without(audio, b"accept-encoding", b"range")) == {}
         assert found(by(browser, "empty") | {b"range": b"bytes=0-1"}) == {}
 
 
@@ -123,9 +124,7 @@ def test_media_without_codings_is_no_fault() -> None:
         without(PAGE, b"sec-") | {b"upgrade": b"websocket"},
         without(PAGE, b"sec-ch") | {b"sec-fetch-dest": b"manifest"},
         without(PAGE, b"sec-")
-        | {
-            b"user-agent": b"Mozilla/5.0 (Linux; Android 13; wv) AppleWebKit/537.36 Chrome/157.0.0.0 FBAV/4"
-        },
+        | {b"user-agent": b"Mozilla/5.0 (Linux; Android 13; wv) AppleWebKit/537.36 Chrome/157.0.0.0 FBAV/4"},
         without(PAGE, b"sec-") | {b"user-agent": b"Mozilla/5.0 (SMART-TV; Linux) AppleWebKit/537.36 Chrome/76.0.0.0"},
         without(PAGE, b"sec-") | {b"user-agent": b"Mozilla/5.0 (X11; rv:128.0) Goanna/6 Gecko/2 Firefox/128.0"},
     ],

@@ -155,10 +155,12 @@ def run(arguments: argparse.Namespace) -> int:
         )
         sys.stderr.flush()
 
+        # Passes are nobody's to make: without a secret of their own they last as long as this process.
+        passes = secret_of(policy) if os.environ.get("GUARD_SECRET") else os.urandom(32)
         secret = secret_of(policy)  # the first one's for good: workers of one site must count under the same keys
 
         def work(slot: int, version: Version, feed: socket.socket) -> None:
-            _work(version, feed, upstream, sock, tls, store_url, secret, arguments)
+            _work(version, feed, upstream, sock, tls, store_url, secret, passes, arguments)
 
         supervisor = Supervisor(
             work,
@@ -197,6 +199,7 @@ def _work(
     tls: ssl.SSLContext | None,
     store_url: str,
     secret: bytes,
+    passes: bytes,
     arguments: argparse.Namespace,
 ) -> None:
     """One worker's whole life."""
@@ -206,7 +209,7 @@ def _work(
 
     store = open_store(store_url, workers=arguments.workers, secret=secret)
     record = _recorder(arguments.log)
-    guard = Guard(version.policy, store=store, record=record, rendered=version.rendered, secret=secret)
+    guard = Guard(version.policy, store=store, record=record, rendered=version.rendered, secret=passes)
     worker = Worker(guard, upstream, Timeouts(drain_s=arguments.drain), ask_robots=not arguments.ignore_robots)
     gc.collect()
     gc.freeze()  # what was loaded stays: no collector needs to look at it again

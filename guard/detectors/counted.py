@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from guard.memo import Memo
-from guard.observe import Decaying, Distinct, FirstSeen, Leaky, Meters, Runs, Spec, Total
+from guard.observe import Decaying, Distinct, FirstSeen, LastSeen, Leaky, Meters, Runs, Spec, Total
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 IDLE_S = 2 * HOUR_S
@@ -42,12 +42,14 @@ SPECS: tuple[Spec, ...] = (
     Distinct("asked", 8, 256),
     Total("audio"),
     Leaky("held", 1.0),
+    LastSeen("denied"),
 )
 (
     DOCUMENTS, COLD, ENTRANCES, LIFE, IMAGES, CALLS, BARE, ODD, SEARCHES, WALKED, BEATS, HEADS, SITEMAPS, PARTS,
     LEAD, FIRST, NUMBERS, TUNES, FEEDS, CLIENTS, LIVING, NAMES, HOURS, ASKED,
     AUDIO_S,
     HELD,
+    DENIED,
 ) = range(len(SPECS))  # fmt: skip
 
 

@@ -76,20 +76,25 @@ def split_ranges(life: Life) -> Signal | None:
 
 def quota(life: Life) -> Signal | None:
     """More downloads a day than an account is given. The only bound for who pays and takes everything. What is counted
-    is known to a few per cent: nobody is refused who may have stayed within."""
-    sight, given = life.sight, life.lookout.terms.downloads_a_day
-    role = sight.place.role
-    if not sight.account or not (role == DOWNLOAD or (role == AUDIO and life.lookout.keeps(life.key, life.now_s))):
+    is known to a few per cent: nobody is refused who may have stayed within. Only downloads are refused, and for some
+    minutes the music that they would have been."""
+    sight, given, lookout = life.sight, life.sight.terms.downloads_a_day, life.lookout
+    account, now_s = sight.account, life.now_s
+    if not account:
         return None
-    count = life.of(life.lookout.day_key(sight.account, life.now_s), of.TUNES)
+    count = life.of(lookout.day_key(account, now_s), of.TUNES)
     if count <= given * (1.08 if given > 60 else 1.0):
+        return None
+    if sight.place.role == DOWNLOAD:
+        lookout.deny(account, now_s)
+    elif not (lookout.keeps(life.key, now_s) or lookout.denied(account, now_s)):
         return None
     return Signal("download quota", 40, f"{count:.0f} downloads today, {given} are given")
 
 
 def audio_budget(life: Life) -> Signal | None:
     """More music a day than an account is given: more than a day has hours. Slows down, and refuses nothing."""
-    sight, given_s = life.sight, life.lookout.terms.audio_a_day_s
+    sight, given_s = life.sight, life.sight.terms.audio_a_day_s
     if not sight.account:
         return None
     audio_s = life.of(life.lookout.day_key(sight.account, life.now_s), of.AUDIO_S)

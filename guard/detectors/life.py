@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from guard.observe import Reading
+from guard.observe import Meters, Reading
+from guard.sights import Sight
 
-if TYPE_CHECKING:
-    from guard.lookout import Lookout, Sight
+
+class Memory(Protocol):
+    """What detectors may ask of a lookout beside the numbers of a key; see `guard.lookout.Lookout`."""
+
+    meters: Meters
+
+    @property
+    def shows_parts(self) -> bool: ...
+    @property
+    def shows_pages(self) -> bool: ...
+    @property
+    def keeps_cookies(self) -> bool: ...
+    @staticmethod
+    def client_key(sight: Sight) -> bytes: ...
+    def span(self, serial: int) -> int: ...
+    def lanes(self, ear: bytes, work: str) -> tuple[int, int]: ...
+    def splits(self, ear: bytes, work: str, now_s: float) -> int: ...
+    def deny(self, account: bytes, now_s: float) -> None: ...
+    def denied(self, account: bytes, now_s: float) -> bool: ...
+    def keeps(self, key: bytes, now_s: float) -> bool: ...
+    def day_key(self, account: bytes, now_s: float) -> bytes: ...
+    def hour(self, now_s: float, back: int = 0) -> bytes: ...
+    def heard_of(self, home: bytes, now_s: float) -> bool: ...
+    def cold_music(self, home: bytes, now_s: float) -> float: ...
 
 
 class Life:
@@ -19,7 +42,7 @@ class Life:
 
     __slots__ = ("_reading", "key", "known", "lookout", "session", "shape", "sight")
 
-    def __init__(self, lookout: Lookout, sight: Sight, key: bytes) -> None:
+    def __init__(self, lookout: Memory, sight: Sight, key: bytes) -> None:
         self.lookout = lookout
         self.sight = sight
         self.shape = sight.shape

@@ -8,7 +8,7 @@ day's. Three things follow, and nothing else is changed:
   worker with nothing to tell is passed over; when it has something, its timer stands at any point of its interval.
 - The scripts ask the server for the time, and names run out by it. A few lines before each script give it the day's
   time instead, and let names run out by that (PROLOGUE).
-- A call to the server takes no time of the day.
+- A call to the server takes no time of the day, nor does telling: what a worker spends on it is not bounded here.
 
 What a worker knows for itself (answers on their way, who was seen to live or is refused for now) stays in it.
 """
@@ -46,7 +46,7 @@ from guard.lookout import Lookout
 from guard.model import Admission, Request, Signal
 from guard.observe import Batch, Meters
 from guard.practice import at_site
-from guard.replay import JA4, LogClock, Outcome
+from guard.replay import LogClock, Outcome
 from guard.stores.embedded import EmbeddedValkey
 from guard.stores.link import LIMITS, Script, command
 from guard.stores.redis import SYNC_S, RedisStore
@@ -59,6 +59,7 @@ PATIENCE_S = 30.0
 
 SECRET = b"the workers of one exam"
 NOW = "day:now"
+PASSED = frozenset(("allow", "serve"))
 LABELS = frozenset(("persona", "truth", "actor", "session_label", "can_js"))
 """What a trace says of its requests and no guard is told."""
 
@@ -129,14 +130,19 @@ class DayStore(RedisStore):
     def _beat(self) -> None:
         """How many workers there are is told to each of them."""
 
-    def next_s(self) -> float:
-        """When it has something to tell next; inf when it has nothing."""
-        if self.meters is None or not self.meters.unsent:
-            return inf
+    def _hurry(self) -> None:
+        self.due_s = min(self._due_s(), self._clock() + self._sync_s / 5)
+
+    def _due_s(self) -> float:
+        """When its timer fires next. While there was nothing to tell it has fired again and again."""
         now_s = self._clock()
-        if self.due_s < now_s:  # it has fired again and again, and found nothing
+        if self.due_s < now_s:
             self.due_s = now_s + self._sync_s * self.chance.random()
         return self.due_s
+
+    def next_s(self) -> float:
+        """When it has something to tell next; inf when it has nothing."""
+        return self._due_s() if self.meters is not None and self.meters.unsent else inf
 
     async def fire(self) -> None:
         """What the timer does, to the end."""
@@ -158,12 +164,11 @@ class DayStore(RedisStore):
         return done
 
 
-def fields_of(entry: Entry) -> dict[bytes, bytes]:
-    """The headers of an entry as a guard sees them."""
+def looks_of(entry: Entry) -> tuple[dict[bytes, bytes], Told]:
+    """The headers of an entry as a guard sees them, and what else it knows."""
+    http1 = entry.protocol.startswith("h1") if entry.protocol else None
     fields = {name.encode("latin-1", "replace"): value for name, value in entry.headers}
-    if entry.ja4:
-        fields[JA4] = entry.ja4.encode("latin-1", "replace")
-    return fields
+    return fields, Told(entry.account.encode("utf-8", "replace"), http1, ja4=entry.ja4.encode("latin-1", "replace"))
 
 
 class Worker:
@@ -184,8 +189,8 @@ class Worker:
         )
         self.store.chance = random.Random(f"{setup.seed}:{setup.number}")
         self.store._sync_s = setup.interval_s
-        self.lookout = Lookout(policy.detecting, clock=clock, wall=clock) if policy.detecting is not None else None
-        self.guard = Guard(policy, store=self.store, clock=clock, lookout=self.lookout, secret=SECRET)
+        lookout = Lookout(clock=clock, wall=clock)
+        self.guard = Guard(policy, store=self.store, clock=clock, lookout=lookout, secret=SECRET)
         for script in (LIMITS, self.store._script):
             if script is not None:
                 tell_time(script)
@@ -200,8 +205,7 @@ class Worker:
         request = Request(entry.method, entry.target, entry.user_agent, entry.ip or None, (), None, entry.query)
         guard = self.guard
         client, decision = guard.consider(request)
-        told = Told(entry.account.encode(), entry.protocol.startswith("h1") if entry.protocol else None)
-        decision, watched = guard.watch(request, decision, fields_of(entry), told)
+        decision, watched = guard.watch(request, decision, *looks_of(entry))
         action = decision.action
         if action == "throttle":
             asked = guard.admit(request, client, decision)
@@ -259,14 +263,10 @@ def work(pipe: Connection, setup: Setup) -> None:
 async def _work(pipe: Connection, setup: Setup) -> None:
     worker = Worker(setup)
     await worker.store.open()
-    loop = asyncio.get_running_loop()
     pipe.send(not worker.store.breaker_open)
     try:
         while True:
-            readable: Future[None] = loop.create_future()
-            loop.add_reader(pipe.fileno(), lambda: readable.done() or readable.set_result(None))  # noqa: B023
-            await readable
-            loop.remove_reader(pipe.fileno())
+            await _readable(pipe)
             what, time_s, line = pipe.recv()
             said: Any = None
             if what == "ask":
@@ -280,6 +280,22 @@ async def _work(pipe: Connection, setup: Setup) -> None:
         pass
     finally:
         pipe.close()
+
+
+async def _readable(pipe: Connection) -> None:
+    """Wait for something to read, while the store's connection is looked after."""
+    loop = asyncio.get_running_loop()
+    ready: Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(pipe.fileno(), tell)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(pipe.fileno())
 
 
 # -- all of them -----------------------------------------------------------------------------------------------
@@ -370,7 +386,10 @@ class Fleet:
         if time_s != self._now_s:
             self._now_s = time_s
             self._server.set(NOW, round(time_s * 1e6))
-        self._members[number][1].send((what, time_s, line))
+        try:
+            self._members[number][1].send((what, time_s, line))
+        except OSError:
+            raise self._ended(number) from None
         said, next_s = self._read(number)
         self._promised[number] = promise = next(self._order)
         if next_s < inf:
@@ -378,14 +397,18 @@ class Fleet:
         return said
 
     def _read(self, number: int) -> Any:
-        process, pipe = self._members[number]
+        pipe = self._members[number][1]
         try:
             if pipe.poll(PATIENCE_S):
                 return pipe.recv()
         except (EOFError, OSError):
-            process.join(5.0)
-            raise PracticeError(f"worker {number} has ended ({process.exitcode})") from None
+            raise self._ended(number) from None
         raise PracticeError(f"worker {number} did not answer within {PATIENCE_S:.0f} s")
+
+    def _ended(self, number: int) -> PracticeError:
+        process = self._members[number][0]
+        process.join(5.0)
+        return PracticeError(f"worker {number} has ended ({process.exitcode})")
 
 
 # -- days and marks, for both exams ----------------------------------------------------------------------------
@@ -400,6 +423,10 @@ class Exam:
     other: Marks
     same: float
     """The share of requests that came to the same."""
+
+    only_alone: int
+    only_here: int
+    """Requests that were refused, slowed or challenged in one way of running only."""
 
     @property
     def met(self) -> bool:
@@ -425,8 +452,12 @@ def as_day(records: Sequence[Mapping[str, Any]], site: Mapping[str, Any]) -> Day
 def compare(shared: Path, day: Day, title: str, outcomes: Sequence[Outcome]) -> Exam:
     """Marks of these outcomes beside those of one process that is played the day."""
     alone = decide(day, OURS)
-    same = sum(one.action == other.action for one, other in zip(alone, outcomes, strict=True)) / max(1, len(alone))
-    return Exam(title, mark(shared, day, OURS, alone), mark(shared, day, OURS, outcomes), same)
+    pairs = [(one.action, other.action) for one, other in zip(alone, outcomes, strict=True)]
+    same = sum(one == other for one, other in pairs) / max(1, len(pairs))
+    only_alone = sum(one not in PASSED and other in PASSED for one, other in pairs)
+    only_here = sum(one in PASSED and other not in PASSED for one, other in pairs)
+    marks = mark(shared, day, OURS, alone), mark(shared, day, OURS, outcomes)
+    return Exam(title, *marks, same, only_alone, only_here)
 
 
 def sections(exam: Exam, notes: Sequence[str] = ()) -> list[Section]:
@@ -449,7 +480,10 @@ def sections(exam: Exam, notes: Sequence[str] = ()) -> list[Section]:
         if name.startswith("people:")
     ]
     met = f"{exam.other.bars_met} of {len(other['bars'])} bars met, in one process {exam.alone.bars_met}"
-    agreed = f"{100 * exam.same:.2f} % of requests came to the same as in one process"
+    agreed = (
+        f"{100 * exam.same:.2f} % of requests came to the same as in one process; "
+        f"{exam.only_alone} were refused there only, {exam.only_here} here only"
+    )
     people = Section(f"{exam.title}: people", ("bar", "one", "exam", "at most", ""), bars, [met, agreed, *notes])
     found = [personas, people]
     if exam.other.offences:
@@ -476,6 +510,8 @@ def as_data(exam: Exam, **more: Any) -> dict[str, Any]:
     return {
         "ok": exam.met,
         "same": exam.same,
+        "refused_only_alone": exam.only_alone,
+        "refused_only_here": exam.only_here,
         "alone": exam.alone.summary,
         "exam": exam.other.summary,
         "offences": exam.other.offences,
@@ -491,7 +527,9 @@ def parser_of(name: str, description: str) -> argparse.ArgumentParser:
         epilog="Exit status: 0 when all bars are met, 1 when not, 2 when the exam could not be held.",
     )
     parser.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="holds traffic/")
-    parser.add_argument("--seed", type=int, default=1, help="of the day, and of all chance here (default: 1)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the day, where none is named, and of all chance here (default: 1)"
+    )
     parser.add_argument("--day", type=Path, metavar="FILE", help="a day written by simulate.py, in place of a new one")
     parser.add_argument("--site", type=Path, metavar="FILE", help="what is known of the day's site; comes with --day")
     parser.add_argument("--first", type=int, metavar="N", help="only the day's first requests")

@@ -37,13 +37,13 @@ from guard.model import Record, Signal, Verifying
 from guard.policy import Policy
 from guard.practice import at_site
 from guard.proxy.worker import Timeouts, Upstream, Worker
-from guard.replay import JA4, LogClock, Outcome
+from guard.replay import LogClock, Outcome
 from guard.stores.memory import MemoryStore
 from guard.watching import ACCOUNT, AUDIO_SECONDS, HINTS
 from loadtests.practice.exam import OURS, PracticeError, read_policy
 from loadtests.practice.fleet import PATIENCE_S, SECRET, compare, day_of, hold, parser_of, show
 
-PROTOCOL = b"x-client-protocol"
+PROTOCOL, JA4 = "x-client-protocol", "x-client-ja4"
 """In which the hop in front tells how the client spoke to it."""
 
 HOP_BY_HOP = frozenset(
@@ -160,7 +160,7 @@ def site_policy(site: Mapping[str, Any], policy: str = OURS) -> Policy:
     return replace(
         found,
         site=replace(found.site, trusted_proxies=("127.0.0.0/8",)),
-        detecting=replace(found.detecting, protocol_header=PROTOCOL.decode()),
+        detecting=replace(found.detecting, protocol_header=PROTOCOL, ja4_header=JA4),
         verifying=Verifying(),
     )
 
@@ -176,9 +176,9 @@ def request_of(record: Mapping[str, Any], host: str) -> bytes:
     if socketed and "sec-websocket-key" not in named:
         lines.append(f"Sec-WebSocket-Key: {base64.b64encode(b'0123456789abcdef').decode()}")
     lines.append(f"X-Forwarded-For: {record['ip']}")
-    lines.append(f"{PROTOCOL.decode()}: {record['proto']}")
+    lines.append(f"{PROTOCOL}: {record['proto']}")
     if record.get("ja4"):
-        lines.append(f"{JA4.decode()}: {record['ja4']}")
+        lines.append(f"{JA4}: {record['ja4']}")
     return "\r\n".join((*lines, "", "")).encode("utf-8", "surrogateescape")
 
 
@@ -206,14 +206,13 @@ class Sidecar:
         loop = asyncio.get_running_loop()
         self._upstream = await loop.create_server(lambda: Platform(self), "127.0.0.1", 0)
         upstream = Upstream("127.0.0.1", self._upstream.sockets[0].getsockname()[1])
-        clock, terms = self.clock, self._policy.detecting
-        assert terms is not None
+        clock = self.clock
         guard = Guard(
             self._policy,
             store=MemoryStore(clock, wall=clock),
             record=self._record,
             clock=clock,
-            lookout=Lookout(terms, clock=clock, wall=clock),
+            lookout=Lookout(clock=clock, wall=clock),
             secret=SECRET,
         )
         times = Timeouts(head_s=_LONG, answer_s=_LONG, stall_s=_LONG, idle_s=_LONG, drain_s=2.0)
