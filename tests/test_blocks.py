@@ -40,8 +40,8 @@ from guard.language import (
     WORK_PATH,
 )
 from guard.load import load_policies, read_policy
-from guard.model import ROUTE_CLASSES, Agent, Identity, Limit, Mode, Signatures, Site, Verifying
-from guard.policy import Example, Ladder, Policy, RightsTerms, RoutePatterns, Rule, Rung, decide, trace
+from guard.model import ROUTE_CLASSES, Agent, Detecting, Identity, Limit, Mode, Signatures, Site, Stage, Verifying
+from guard.policy import Example, Ladder, Policy, RightsTerms, RoutePatterns, Rule, Rung, decide, trace, trap_rule
 from guard.works import WorkPath
 
 HEAD = "version: 1\nsite: {name: x}\ndefault: allow\n"
@@ -376,6 +376,7 @@ LIMITING = (
     ),
 )
 AI_SEARCH = Condition("category", frozenset({"ai-search"}))
+TRAP_RULE = trap_rule(("/browse-all/**",), Mode.OBSERVE)
 RULES = (
     Rule("office", (Condition("network", frozenset({"192.0.2.0/24"})),), "allow", Mode.OBSERVE, "Ours."),
     Rule(
@@ -488,7 +489,29 @@ def test_every_block_is_read_word_by_word(whole: Policy) -> None:
     }
     assert whole.limits == LIMITS
     assert whole.limiting == LIMITING
-    assert whole.rules == RULES
+    assert whole.rules == (TRAP_RULE, *RULES)
+    assert whole.detecting == Detecting(
+        mode=Mode.OBSERVE,
+        challenge=True,
+        traps=("/browse-all/**",),
+        downloads=("/keep/*",),
+        steps=(
+            Stage(15, "label"),
+            Stage(20, "challenge", ("page",)),
+            Stage(25, "throttle", (), whole.limits[0]),
+            Stage(35, "refuse", ("page", "media")),
+        ),
+        segment_s=6.0,
+        bitrate=192_000,
+        refuse_s=1200.0,
+        downloads_a_day=50,
+        audio_a_day_s=108_000.0,
+        hints=False,
+        protocol_header="x-protocol",
+        ja4_header="x-ja4",
+        header_order=True,
+        secure=True,
+    )
     assert whole.rows == ROWS
     assert whole.ladder == LADDERS
     assert whole.examples == EXAMPLES
@@ -507,6 +530,7 @@ def test_every_entry_remembers_its_file_and_its_line(whole: Policy, tmp_path: Pa
     starts = {
         **{("Rule", rule.name): f"name: {rule.name}" for rule in RULES[:-1]},
         **{("Example", one.name): f"name: {one.name}" + ("," if "of" in one.name else "") for one in EXAMPLES[:-1]},
+        ("Rule", "trap"): "  mode: observe\n  challenge",
         ("Limit", "slow"): "name: slow\n",
         ("Limit", "exports"): "name: exports\n",
         ("Limit", "hours"): "name: hours,",
@@ -551,14 +575,14 @@ def test_a_host_says_what_it_says_and_the_rest_is_the_files(whole: Policy) -> No
         whole,
         site=replace(whole.site, name="Two"),
         mode=Mode.ENFORCE,
-        rules=(Rule("two", (Condition("path", frozenset({"/two"})),), "block"), *RULES),
+        rules=(TRAP_RULE, Rule("two", (Condition("path", frozenset({"/two"})),), "block"), *RULES),
         examples=(Example("a page of two", "/two", "block"),),
         hosts=("two.radio.example",),
         scopes=(),
         warnings=(),
     )
-    assert two.rules[0].line == line_of(WHOLE, "name: two,")
-    assert (two.rules[1].line, two.rules[-1].line) == (whole.rules[0].line, 7)
+    assert two.rules[1].line == line_of(WHOLE, "name: two,")
+    assert (two.rules[2].line, two.rules[-1].line) == (whole.rules[1].line, 7)
 
 
 def test_what_a_policy_leaves_out_has_a_stated_meaning() -> None:

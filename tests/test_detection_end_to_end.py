@@ -127,7 +127,7 @@ async def test_observing_refuses_nothing_and_says_what_it_would_do(through: Thro
         assert (await scrape(ask, 3 * DATA_BOUND)).status == 200
 
     site = Site("mode: observe")
-    site.guard.record = records.append
+    site.guard.record = records.append  # type: ignore[assignment]
     await through(site, story)
     decision = records[-1].decision
     assert decision.action == "allow"
@@ -145,7 +145,7 @@ async def test_a_policy_that_observes_observes_this_too(through: Through) -> Non
 
     site = Site(more="mode: observe\n")
     assert site.policy.mode is Mode.OBSERVE
-    site.guard.record = records.append
+    site.guard.record = records.append  # type: ignore[assignment]
     await through(site, story)
     decision = records[-1].decision
     assert (decision.action, decision.mode) == ("refuse", Mode.OBSERVE)
@@ -165,7 +165,7 @@ async def test_what_was_found_stands_in_the_record(through: Through) -> None:
         assert "data for nobody" in last.decision.labels
 
     site = Site()
-    site.guard.record = records.append
+    site.guard.record = records.append  # type: ignore[assignment]
     await through(site, story)
 
 
@@ -211,7 +211,9 @@ async def test_headers_of_any_iterable_pass_a_watched_answer() -> None:
         for _ in range(3):
             assert (await ask("/api/now", PYTHON)).fields["x-own"] == "1"
 
-    once = lambda target: (pair for pair in [(b"x-own", b"1")])  # noqa: E731
+    def once(target: str) -> Any:
+        return (pair for pair in [(b"x-own", b"1")])
+
     await through_the_middleware(Site(), story, once)
 
 

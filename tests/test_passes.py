@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.lookout import Sight
 from guard.model import UNKNOWN_AGENT, Client, Identity
 from guard.passes import COOKIE, GOOD_S, MAX_PREFIXES, WAIT_S, Passes
 from guard.places import read_place
 from guard.shape import untold_shape
+from guard.sights import Sight
 from tests.edges import EDGES, Ask, Through
 from tests.visitors import CHROME, CURL, FIREFOX, Fields, Site, by
 
