@@ -59,7 +59,7 @@ from guard.detectors.counted import (
 )
 from guard.detectors.life import Life
 from guard.memo import Memo
-from guard.model import Client, Identity, Signal
+from guard.model import Identity, Signal
 from guard.observe import Meters
 from guard.places import (
     ACT,
@@ -199,7 +199,7 @@ class Lookout:
 
     # -- one request -------------------------------------------------------------------------------------
 
-    def glance(self, key: bytes, home: bytes, client: Client, place: Place) -> bool:
+    def glance(self, key: bytes, place: Place) -> bool:
         """Count one more request of an ear that is known to live, where a glance is enough. False when it is not; then
         nothing was counted."""
         ear = self._ears.young.get(key)

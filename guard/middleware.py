@@ -34,7 +34,7 @@ from guard.policy import Policy
 from guard.robotstxt import MAX_BYTES
 from guard.sights import Sight, Suspicion
 from guard.watch import PolicyFile, Swap, carry_on, files_of, succeed, tell
-from guard.watching import ACCOUNT, AUDIBLE, AUDIO_SECONDS, ENTITLEMENT, HINTS, WORK, Told, Watched, Who
+from guard.watching import ACCOUNT, AUDIBLE, AUDIO_SECONDS, ENTITLEMENT, HINTS, WORK, Told, Watched, Watching, Who
 from guard.witness import give_witness
 
 Scope = MutableMapping[str, Any]
@@ -91,7 +91,7 @@ class _Limited:
         return client.key
 
 
-Looked = tuple[Guard, Decision, Place]
+Looked = tuple[Watching, Decision, Place]
 """What each request of a known kind is held against where the policy looks at who asks."""
 
 Passing = tuple[frozenset[bytes], list[tuple[bytes, bytes]], _Limited | None, Looked | None]
@@ -280,16 +280,22 @@ class GuardMiddleware:
                     peer = peer[0] if peer else None
                     who = None
                     if looked is not None:
-                        who = self._tell_who(looked[0], looked[2], peer, fields)
-                        if who is None:
-                            await self._consider(scope, receive, send)
-                            return
-                        watching = looked[0].watching
-                        assert watching is not None
-                        found = watching.glance(who, fields, scope, looked[1], looked[2])
-                        if found is not None:
-                            await self._suspect(scope, receive, send, looked, *found, fields)
-                            return
+                        watching, decision, place = looked
+                        get = fields.get
+                        hop = get(watching.hop)
+                        who = watching.whos.young.get(
+                            (peer, hop, get(b"user-agent"), get(b"cookie"), get(b"authorization"))
+                        )
+                        if who is None or who.epoch != watching.lookout.epoch or not HINTS.isdisjoint(fields):
+                            who = watching.who(self._terms.guard.for_host(get(b"host")).stand, peer, hop, fields)
+                            if who is None or not HINTS.isdisjoint(fields):
+                                await self._consider(scope, receive, send)
+                                return
+                        if get(b"sec-fetch-dest") == b"document" or not watching.lookout.glance(who.key, place):
+                            found = watching.gaze(who, fields, scope, decision, place)
+                            if found is not None:
+                                await self._suspect(scope, receive, send, looked, *found, fields)
+                                return
                     if limited is None:
                         self._terms.guard.passed += 1
                     else:
@@ -321,32 +327,20 @@ class GuardMiddleware:
                     return
         await self._consider(scope, receive, send)
 
-    @staticmethod
-    def _tell_who(guard: Guard, place: Place, peer: str | None, fields: dict[bytes, bytes]) -> Who | None:
-        """Whose request it is, where policies look at who asks. None when that takes more than a look-up."""
-        watching = guard.watching
-        if watching is None or not watching.hurries or place.signed or not HINTS.isdisjoint(fields):
-            return None
-        trusted = guard.trusted
-        hop = fields.get(trusted.header) if trusted.networks or trusted.trust_unix else None
-        return watching.who(guard.stand, peer, hop, fields)
-
     async def _play(self, scope: Scope, receive: Receive, send: Send, known: Passing, looked: Looked, who: Who) -> None:
         """Pass on a request for music against which nothing is held, and hear how much of it was sent."""
-        guard, _, place = looked
+        watching, _, place = looked
         song = _Song()
         song.send = send
         song.stated = known
         song.hints = None
         song.status = song.sent = 0
-        watching = guard.watching
-        assert watching is not None
         begun = watching.lookout.begin(who.key, place)
         try:
             await self.app(scope, receive, song)
         finally:
             sent = 0 if scope["method"] == "HEAD" else song.sent
-            _hear(guard, Watched(who, place, b"", begun), song.hints, scope, song.status, sent)
+            _hear(watching, Watched(who, place, b"", begun), song.hints, scope, song.status, sent)
 
     async def _suspect(
         self,
@@ -360,9 +354,10 @@ class GuardMiddleware:
     ) -> None:
         """Something is held against a request that was counted."""
         scope[_DONE] = True
-        guard, decision, _ = looked
-        watching = guard.watching
-        assert watching is not None
+        watching, decision, _ = looked
+        guard = self._terms.guard
+        if self._terms.several:
+            guard = guard.for_host(fields.get(b"host"))
         request, host = self._read_request(scope, guard)
         decision = watching.act(decision, sight, suspicion, fields)
         if decision.action in ("refuse", "challenge") and decision.mode is Mode.ENFORCE:
@@ -408,6 +403,8 @@ class GuardMiddleware:
         if host is not None and not is_host(host):
             decision = decision._replace(action="reject", limits=(), mode=terms.strictest_mode)
         if guard.watching is not None and kind == "http":
+            if any(name in HINTS for name, _ in scope["headers"]):  # nobody's to say but the application's
+                scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in HINTS]
             decision, watched = guard.watch(request, decision, dict(scope["headers"]), _told(scope, request, guard))
             if watched is not None:
                 await self._listen(scope, receive, send, guard, request, host, decision, watched)
@@ -446,9 +443,14 @@ class GuardMiddleware:
                 alike = alike and decision is guard.decide(request)
             if alike and kind == "http" and said.lasting and _may_hurry(guard) and _is_simple(decision):
                 limited = _Limited(guard, decision) if decision.limits else None
-                looked = None
-                if guard.watching is not None and decision.identity is not Identity.VERIFIED:
-                    looked = (guard, decision, guard.watching.place(request, decision.route_class))
+                looked, watching = None, guard.watching
+                if watching is not None and decision.identity is not Identity.VERIFIED:
+                    place = watching.place(request, decision.route_class)
+                    if not watching.hurries or place.signed or b"%" in request.target:
+                        await self.app(scope, receive, _stating(send, stated, scope.get(_HEARD)))
+                        guard.count(decision)
+                        return
+                    looked = (watching, decision, place)
                 _remember(terms, scope, request, host, (*stated, limited, looked))
             await self.app(scope, receive, _stating(send, stated, scope.get(_HEARD)))
             guard.count(decision)
@@ -793,7 +795,7 @@ def _take_hints(
 
 
 def _hear(
-    guard: Guard,
+    watching: Watching,
     watched: Watched,
     hints: dict[bytes, bytes] | None,
     scope: Scope,
@@ -805,7 +807,7 @@ def _hear(
     if words:
         hints = {**(hints or {}), **words}
     if hints or watched.begun is not None or sent:
-        guard.hear(watched, status, sent, hints)
+        watching.hear(watched, status, sent, hints)
 
 
 def _state_words(scope: Scope) -> dict[bytes, bytes]:

@@ -135,11 +135,12 @@ class Watching:
         )
         self.least = min((stage.at for stage in self._stages), default=float("inf"))
         # What else has to be read to tell who asks is read on the slower road.
+        self.hop = self._trusted.header if self._trusted.networks or self._trusted.trust_unix else b""
         self.hurries = not (self._protocol or self._ja4 or self._session or self._account)
         self._shapes: Memo[tuple[object, ...], Shape] = Memo(8_192)
         self._places: Memo[tuple[object, ...], Place] = Memo(8_192)
         self._works: Memo[str, str] = Memo(8_192)  # by path: the work that the application named
-        self._whos: Memo[tuple[object, ...], Who] = Memo(16_384)
+        self.whos: Memo[tuple[object, ...], Who] = Memo(16_384)
         self._asked: Memo[bytes, tuple[float, int]] = Memo(8_192)  # who was challenged: since when, how often
 
     # -- reading -----------------------------------------------------------------------------------------
@@ -277,7 +278,7 @@ class Watching:
         get = fields.get
         user_agent, cookie, token = get(b"user-agent"), get(b"cookie"), get(b"authorization")
         known = (peer, hop, user_agent, cookie, token)
-        who = self._whos.young.get(known) or self._whos.get(known)
+        who = self.whos.young.get(known) or self.whos.get(known)
         if who is not None and who.epoch == self.lookout.epoch:
             return who
         if b"x-emby-token" in fields or b"x-emby-authorization" in fields:
@@ -289,18 +290,16 @@ class Watching:
         key = b"u" + account if account else b"s" + session if session else home
         who = Who(client, home, session, key, self.lookout.epoch)
         if len(cookie or b"") + len(token or b"") + len(user_agent or b"") + len(hop or b"") <= _LONGEST_WHO:
-            self._whos.keep(known, who)
+            self.whos.keep(known, who)
         return who
 
-    def glance(
+    def gaze(
         self, who: Who, fields: Mapping[bytes, bytes], scope: Mapping[str, Any], decision: Decision, place: Place
     ) -> tuple[Sight, Suspicion] | None:
-        """`look` for the road of nearly every request, of a kind that is known. None when nothing is held against it:
-        a glance was enough."""
+        """`look` for a kind of request that is known, where a glance was not enough. None when nothing is held against
+        it."""
         lookout = self.lookout
         get = fields.get
-        if get(b"sec-fetch-dest") != b"document" and lookout.glance(who.key, who.home, who.client, place):
-            return None
         secure = self.secure
         if secure is None:
             secure = scope.get("scheme") == "https"

@@ -11,6 +11,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guard import Request, detectors
 from guard.load import read_policy
@@ -20,9 +22,10 @@ from guard.model import UNKNOWN_AGENT, Client, Decision, Identity
 from guard.places import read_place
 from guard.shape import read_shape
 from guard.sights import Sight
+from guard.watch import succeed
 from guard.watching import Told
 from tests.listeners import browsers
-from tests.visitors import CHROME, CURL, FIREFOX, HOST, MPV, PYTHON, Fields, Site, by, count_until, names_of
+from tests.visitors import CHROME, CURL, FIREFOX, HOST, MPV, PYTHON, Fields, Site, by, count_until, names_of, policy_of
 
 HERE = f"https://{HOST}/"
 REFUSED = frozenset(("refuse", "block", "challenge"))
@@ -779,3 +782,88 @@ def test_one_ear_in_flight_is_bounded_and_what_has_ended_is_gone() -> None:
     for seen in watched:
         site.guard.hear(seen, 200, 1_000)
     assert site.lookout._flying == {}
+
+
+# -- whatever comes ------------------------------------------------------------------------------------------
+
+LOOKS = [
+    PYTHON,
+    CURL,
+    MPV,
+    SONOS,
+    W3M,
+    GOOGLEBOT,
+    half(0),
+    opens(),
+    opens("a"),
+    calls("a"),
+    calls(""),
+    by(FIREFOX, "image"),
+]
+TARGETS = [
+    "/track/{}", "/track/{}?id=7", "/api/tracks/{}", "/api/search?q={}", "/search?q=ab&page={}", "/hls/7/index.m3u8",
+    "/hls/7/{}.m4s", "/media/{}.mp3", "/img/{}.jpg", "/static/{}.css", "/feeds/{}.xml", "/sitemap-{}.xml", "/get/{}",
+    "/trap/{}", "/rest/stream?u=x&p=y&id={}", "/", "//{}", "/%2e/{}", "/robots.txt",
+]  # fmt: skip
+EXTRAS = st.dictionaries(
+    st.sampled_from(
+        [b"range", b"cookie", b"referer", b"authorization", b"sec-fetch-dest", b"if-none-match", b"x-emby-token"]
+    ),
+    st.binary(max_size=40)
+    | st.sampled_from([b"bytes=0-", b"bytes=5-9", b"bytes=9-5", b"sid=b", b"document", b"guard_pass=1.2.3"]),
+    max_size=3,
+)
+HINTED = st.none() | st.dictionaries(
+    st.sampled_from([b"x-guard-account", b"x-guard-entitlement", b"x-guard-audio-seconds", b"x-guard-work"]),
+    st.sampled_from([b"", b"ann", b"offline", b"180", b"-1", b"nan", b"inf", b"1e300", b"x" * 900])
+    | st.binary(max_size=20),
+)
+REQUESTS = st.tuples(
+    st.sampled_from(TARGETS),
+    st.integers(0, 40),
+    st.sampled_from(LOOKS),
+    EXTRAS,
+    st.sampled_from(["203.0.113.9", "203.0.113.77", "2001:db8::1", "66.249.64.9", "", "nonsense"]),
+    st.sampled_from(["GET", "GET", "GET", "HEAD", "POST", "BREW"]),
+    HINTED,
+    st.sampled_from([0.0, 0.1, 7.0, 700.0, 90_000.0]),
+    st.booleans(),
+)
+
+
+PLAIN, CHALLENGING = policy_of(WORDS, GOOGLE), policy_of(WORDS + ", challenge: true", GOOGLE)
+
+
+@settings(max_examples=40)
+@given(st.lists(REQUESTS, max_size=30), st.booleans())
+def test_whatever_comes_there_is_a_decision_and_a_reason_for_it(requests: list[Any], challenge: bool) -> None:
+    site = Site(policy=CHALLENGING if challenge else PLAIN)
+    for target, number, look, extras, ip, method, hints, after_s, holds in requests:
+        size = 1 << 20
+        fields = look | extras
+        decision = site.ask(
+            target.format(number), fields, ip, method=method, size=size, hints=hints, after_s=after_s, holds=holds
+        )
+        assert decision.action in ("allow", "throttle", "refuse", "challenge", "block", "serve", "reject")
+        assert all(-20 < signal.points <= 60 and signal.reason for signal in decision.signals)
+        if decision.action in ("refuse", "challenge"):
+            assert decision.reason and decision.rule.startswith("detection: ")
+            assert 0 < decision.retry_s <= 86_400
+            assert decision.route_class != "directive"
+        if decision.action == "challenge":
+            assert challenge and method == "GET" and decision.route_class in ("page", "search")
+        if decision.identity is Identity.VERIFIED:
+            assert decision.signals == ()
+
+
+def test_a_new_policy_forgets_neither_what_is_held_nor_who_has_passed() -> None:
+    site = Site("challenge: true").opened()
+    doubtful = {name: value for name, value in opens().items() if not name.startswith((b"sec-ch", b"accept-lang"))}
+    asked = site.ask("/track/1", doubtful, "203.0.113.7")
+    assert asked.action == "challenge"
+    assert until_refused(site).action == "refuse"
+    site.guard = succeed(site.guard, site.policy, site.guard.rendered)
+    site.later(5)
+    assert site.ask("/api/tracks/1", PYTHON).action == "refuse"
+    passed = doubtful | {b"cookie": asked.cookie.split(b";")[0]}
+    assert site.ask("/track/1", passed, "203.0.113.7").action == "allow"
