@@ -94,7 +94,12 @@ LONGEST_S = 3600.0
 OF_ONE_REQUEST = frozenset(("download quota",))
 """Signals that refuse what was asked for, and are held against nothing else."""
 
+OF_NO_SUM = frozenset(("audio budget",))
+"""Signals that lead somewhere by themselves, and add to nothing."""
+
 DENIED_S = 360.0
+"""So long an account that has had its downloads, and asks for more, gets no music."""
+
 MERCY_S = 5.0
 """So long nobody is refused again who comes when the minutes are over: Retry-After is to be true."""
 
@@ -276,7 +281,8 @@ class Lookout:
             signals = (*signals, *around)
         if not signals:
             return NOTHING
-        points = sum([signal.points for signal in signals])
+        points = sum([signal.points for signal in signals if signal.name not in OF_NO_SUM])
+        points = max([points, *(signal.points for signal in signals if signal.name in OF_NO_SUM)])
         if shape.quiet and role != TRAP and sight.identity is not Identity.SPOOFED:
             points = min(points, QUIET_POINTS)  # it says what it is, and nobody can say that this is not true
         if now_s < ear.mercy_s and points >= sight.terms.refuse_at:  # it did as it was told, and came back
@@ -686,7 +692,7 @@ class Lookout:
     def keeps(self, key: bytes, now_s: float) -> bool:
         """Did an ear just now fetch music to keep, as the application told?"""
         ear = self._ears.get(key)
-        return ear is not None and now_s - ear.kept_s < 60.0
+        return ear is not None and now_s - ear.kept_s < DENIED_S
 
     def begin(self, key: bytes, place: Place) -> Begun | None:
         """An answer with music is being sent to an ear; hand what this gives to `end`."""

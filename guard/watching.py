@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from guard.browsers import Claim
 from guard.detectors.counted import DAY_S, short
 from guard.identify import TrustedHops
-from guard.lookout import Begun, Lookout
+from guard.lookout import DENIED_S, Begun, Lookout
 from guard.memo import Memo
 from guard.model import Agent, Client, Decision, Detecting, Identity, Mode, Request, Signal, Stage
 from guard.passes import Passes
@@ -408,7 +408,8 @@ class Watching:
         left_s = suspicion.until_s - sight.now_s
         retry_s = (left_s if left_s > 0 else self.terms.refuse_s) if found.then == "refuse" else 2.0
         if why.name == "download quota":
-            retry_s = DAY_S - sight.wall_s % DAY_S  # days end at midnight, UTC
+            left_s = DAY_S - sight.wall_s % DAY_S  # days end at midnight, UTC
+            retry_s = left_s if sight.place.role == DOWNLOAD else min(left_s, DENIED_S)
         cookie = b""
         if found.then == "challenge":
             cookie = self.passes.cookie(sight.user_agent, sight.wall_s, secure=bool(self.secure))
