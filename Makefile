@@ -1,14 +1,14 @@
 # Two commands do everything on a fresh machine that has Python and make:
 #   make demo     run the main job: a small music platform, the guard in front, a cast of visitors
 #   make test     run the tests
-# Others: make check, make load, make bench, make lock, make clean
+# Others: make check, make load, make practice, make clients, make bench, make lock, make clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check load bench lock clean tools install
+.PHONY: help demo test check load practice clients bench lock clean tools install
 .DEFAULT_GOAL := help
 
 help:
@@ -44,6 +44,14 @@ check: $(STAMP)
 
 load: $(STAMP)
 	$(BIN)/python -m loadtests.run $(ARGS)
+
+# Days of a music platform through policies, scored: what detection stops, and whom it hurts.
+practice: $(STAMP)
+	$(BIN)/python -m loadtests.practice $(ARGS)
+
+# Real browsers, players and rippers through the real sidecar. Installs what is missing; ten minutes.
+clients: $(STAMP)
+	$(BIN)/python -m loadtests.clients $(ARGS)
 
 # The benchmark measures peers, too. fastapi-guard installs a package called `guard`, as we do: an environment of its own.
 .venv-bench/.installed: requirements-bench.txt

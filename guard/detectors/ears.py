@@ -25,7 +25,9 @@ def tunes_per_ear(life: Life) -> Signal | None:
     enough, ahead_s = (KNOWN_TUNES, KNOWN_LEAD_S) if known else (TUNES, LEAD_S)
     times = 1.0
     if not known:
-        if not life.session and life[of.LIFE] > 4:  # several people, whom nothing tells apart
+        if life.shape.library:  # nobody's ears, by its own word
+            times *= 0.75
+        elif not life.session and life[of.LIFE] > 4:  # several people, whom nothing tells apart
             times *= 2.0
         if life.shape.player:  # several may play behind one address, all under one name
             times *= 3.0 if life.sight.agent.category == "device" else 1.5
@@ -61,7 +63,8 @@ def lanes(life: Life) -> Signal | None:
     if life.sight.place.role == SEGMENT and of_track >= 3:
         return Signal("lanes", min(44.0, 11.0 * of_track), f"{of_track + 1} parts of one track at once")
     if files >= 4 and not life.shape.browser and not life.shape.signed:
-        return Signal("lanes", min(24.0, 4.0 * files), f"{files + 1} files at once")
+        points = min(36.0, 6.0 * files) if life.shape.library else min(24.0, 4.0 * files)
+        return Signal("lanes", points, f"{files + 1} files at once")
     return None
 
 
