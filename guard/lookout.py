@@ -49,6 +49,7 @@ from guard.detectors.counted import (
     NAMES,
     NUMBERS,
     ODD,
+    PARTS,
     SEARCHES,
     SITEMAPS,
     TUNES,
@@ -101,7 +102,7 @@ DENIED_S = 360.0
 """So long an account that has had its downloads, and asks for more, gets no music."""
 
 MERCY_S = 5.0
-"""So long nobody is refused again who comes when the minutes are over: Retry-After is to be true."""
+"""Who comes within so long when the minutes are over is not refused at once: Retry-After is to be true."""
 
 QUIET_POINTS = 24.0
 """More is not held against an honest robot's name that nobody can check."""
@@ -147,6 +148,7 @@ class Ear:
         "lively",
         "mercy_s",
         "note_s",
+        "opened",
         "paged",
         "signs",
         "times",
@@ -165,7 +167,7 @@ class Ear:
         self.called = self.paged = False
         self.cold_s = -inf
         self.typed = ""
-        self.times = self.signs = 0
+        self.times = self.signs = self.opened = 0
         self.lead_s, self.lead_due_s = 0.0, -inf
         self.kept_s = self.mercy_s = -inf
         self.work = ""
@@ -221,13 +223,29 @@ class Lookout:
             return True
         if role == DATA:
             if place.serial >= 0:
-                if not (ear.asked + 1) & 7:
+                if not (ear.asked + 1) & 15:
                     return False
                 ear.asked += 1
                 self.meters.see(key, NUMBERS, place.serial, now_s)
             return True
-        if role == SEGMENT and ear.work == place.work and (ear.asked + 1) & 7 and self.few_lanes(key):
+        if role == SEGMENT:
+            if ear.work != place.work or not (ear.asked + 1) & 15 or not self.few_lanes(key):
+                return False
             ear.asked += 1
+            return True
+        if role == PLAYLIST:
+            if not (ear.asked + 1) & 1 or place.public:
+                return False
+            ear.asked += 1
+            if ear.work != place.work:
+                ear.work = place.work
+                self.meters.see(key, TUNES, place.work.encode("utf-8", "replace"), now_s)
+            return True
+        if role == DOCUMENT and (ear.opened + 1) & 3:
+            ear.opened += 1
+            self._pages += 1.0
+            self.meters.see(key, ASKED, place.path.encode("utf-8", "replace"), now_s)
+            self._wait(now_s, (key,), entrance=False, at_once=False)
             return True
         return False
 
@@ -286,6 +304,7 @@ class Lookout:
         if shape.quiet and role != TRAP and sight.identity is not Identity.SPOOFED:
             points = min(points, QUIET_POINTS)  # it says what it is, and nobody can say that this is not true
         if now_s < ear.mercy_s and points >= sight.terms.refuse_at:  # it did as it was told, and came back
+            ear.mercy_s = -inf
             points = sight.terms.refuse_at - 1.0
         suspicion = Suspicion(points, signals)
         if (
@@ -382,7 +401,8 @@ class Lookout:
             add(key, ODD, 1.0, now_s)
             judged = True
         if role in _DOCUMENTS:
-            judged = True
+            ear.opened += 1
+            judged = cold or role != DOCUMENT or not ear.opened & 3
             if role == SITEMAP:
                 add(key, SITEMAPS, 1.0, now_s)
             else:
@@ -411,9 +431,12 @@ class Lookout:
             if role == DOWNLOAD and sight.account:
                 self._keep_today(sight.account, place, now_s)
             ear.asked += 1
-            judged = judged or role != SEGMENT or not ear.asked & 7 or not self.few_lanes(key) or cold
-            if sight.start > 0 and sight.end >= 0 and self.side_by_side(key, place) >= 2:
-                self._split(key, place.work, now_s)
+            seldom = 15 if role == SEGMENT else 1
+            judged = judged or cold or not ear.asked & seldom or not self.few_lanes(key)
+            if sight.start > 0 and sight.end >= 0 and (beside := self.side_by_side(key, place)):
+                add(key, PARTS, 1.0, now_s)
+                if beside >= 2:
+                    self._split(key, place.work, now_s)
         elif role == TRAP:
             judged = True
         if place.serial >= 0 and (
@@ -503,7 +526,7 @@ class Lookout:
                 judged = judged or not ear.asked & 7
         if sight.place.serial >= 0:
             ear.asked += 1
-            judged = judged or not ear.asked & 7
+            judged = judged or not ear.asked & (15 if ear.alive else 7)
         return judged
 
     def _call_of_a_page(self, sight: Sight, role: int, home: bytes, ear: Ear) -> None:

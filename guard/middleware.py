@@ -29,7 +29,7 @@ from guard.identify import outer_scheme
 from guard.ledger.versions import Versions
 from guard.memo import Memo
 from guard.model import Admission, Decision, Headers, Identity, Mode, Reply, Request, Said, Signed
-from guard.places import Place
+from guard.places import DOCUMENT, Place
 from guard.policy import Policy
 from guard.robotstxt import MAX_BYTES
 from guard.sights import Sight, Suspicion
@@ -291,7 +291,8 @@ class GuardMiddleware:
                             if who is None or not HINTS.isdisjoint(fields):
                                 await self._consider(scope, receive, send)
                                 return
-                        if get(b"sec-fetch-dest") == b"document" or not watching.lookout.glance(who.key, place):
+                        opened = get(b"sec-fetch-dest") == b"document"  # as a page: then it has to be one
+                        if opened is not (place.role == DOCUMENT) or not watching.lookout.glance(who.key, place):
                             found = watching.gaze(who, fields, scope, decision, place)
                             if found is not None:
                                 await self._suspect(scope, receive, send, looked, *found, fields)

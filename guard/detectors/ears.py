@@ -71,9 +71,14 @@ def lanes(life: Life) -> Signal | None:
 def split_ranges(life: Life) -> Signal | None:
     """One file in several closed ranges side by side. Players ask with an open end, for two bytes, or for one part
     after the other."""
-    count = life.lookout.splits(life.key, life.sight.place.work, life.now_s)
-    if count >= 2 and not life.known:
-        return Signal("split ranges", min(44.0, 16.0 * count), f"{count + 2} parts of one file side by side")
+    if life.known:
+        return None
+    count, parts = life.lookout.splits(life.key, life.sight.place.work, life.now_s), life[of.PARTS]
+    points = max(16.0 * count if count >= 2 else 0.0, 11.0 * parts if parts >= 2.8 else 0.0)
+    if points:
+        return Signal(
+            "split ranges", min(44.0, points), f"{max(count + 2, parts + 1):.0f} parts of one file side by side"
+        )
     return None
 
 
