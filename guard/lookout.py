@@ -104,6 +104,9 @@ DENIED_S = 360.0
 MERCY_S = 5.0
 """Who comes within so long when the minutes are over is not refused at once: Retry-After is to be true."""
 
+DOUBTED = 12.0
+"""Against whom so much is held is judged at each request."""
+
 QUIET_POINTS = 24.0
 """More is not held against an honest robot's name that nobody can check."""
 
@@ -139,6 +142,7 @@ class Ear:
         "call_s",
         "called",
         "cold_s",
+        "doubted",
         "held",
         "kept_s",
         "key",
@@ -164,7 +168,7 @@ class Ear:
         self.asked = 0
         self.lively = 0.0
         self.ahead = 0
-        self.called = self.paged = False
+        self.called = self.paged = self.doubted = False
         self.cold_s = -inf
         self.typed = ""
         self.times = self.signs = self.opened = 0
@@ -210,7 +214,7 @@ class Lookout:
         """Count one more request of an ear that is known to live, where a glance is enough. False when it is not; then
         nothing was counted."""
         ear = self._ears.young.get(key)
-        if ear is None or not ear.alive or ear.held is not None:
+        if ear is None or not ear.alive or ear.doubted or ear.held is not None:
             return False
         now_s = self.clock()
         if now_s >= ear.note_s:
@@ -279,7 +283,7 @@ class Lookout:
         if not cold and role in _PARTS_OF_PAGES and not shape.points and shape.dest != b"document":
             self._live(sight, home, ear)
             return NOTHING
-        judged = self._count(sight, role, home, ear, cold)
+        judged = self._count(sight, role, home, ear, cold) or ear.doubted
         signals = shape.signals
         at_home = shape.points
         if judged:
@@ -298,6 +302,7 @@ class Lookout:
             at_home += sum([signal.points for signal in around])
             signals = (*signals, *around)
         if not signals:
+            ear.doubted = False
             return NOTHING
         points = sum([signal.points for signal in signals if signal.name not in OF_NO_SUM])
         points = max([points, *(signal.points for signal in signals if signal.name in OF_NO_SUM)])
@@ -307,6 +312,8 @@ class Lookout:
             ear.mercy_s = -inf
             points = sight.terms.refuse_at - 1.0
         suspicion = Suspicion(points, signals)
+        if judged:
+            ear.doubted = points >= DOUBTED
         if (
             judged
             and points - sum([one.points for one in signals if one.name in OF_ONE_REQUEST]) >= sight.terms.refuse_at

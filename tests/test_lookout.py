@@ -347,7 +347,7 @@ WORDS = "traps: [/trap/**], downloads: [/get/**], downloads_a_day: 40"
         (music_cold, 2, "cold music"),
         (data_of_a_library, 24 + 2, "data for nobody"),
         (calls_of_no_page, 60 + 2, "calls without life"),
-        (two_hundred_pages_an_hour, 200, "many pages"),
+        (two_hundred_pages_an_hour, 215, "many pages"),
         (covers_of_a_library, 20 + 2, "pictures only"),
         (covers_of_a_browser, 40 + 3, "pictures only"),
         (one_id_after_the_other, 24 + 1, "sequence"),
