@@ -52,6 +52,7 @@ from guard.detectors.counted import (
     PARTS,
     SEARCHES,
     SITEMAPS,
+    SPARED,
     TUNES,
     WALKED,
     make_meters,
@@ -310,10 +311,15 @@ class Lookout:
             points = min(points, QUIET_POINTS)  # it says what it is, and nobody can say that this is not true
         if now_s < ear.mercy_s and points >= sight.terms.refuse_at:  # it did as it was told, and came back
             ear.mercy_s = -inf
-            points = sight.terms.refuse_at - 1.0
+            if self.meters_of(key, SPARED, now_s) < 1.0:  # no other worker has let it in since
+                self.meters.add(key, SPARED, sight.terms.refuse_s / 2, now_s)
+                self.meters.press()
+                points = sight.terms.refuse_at - 1.0
         suspicion = Suspicion(points, signals)
         if judged:
             ear.doubted = points >= DOUBTED
+            if ear.doubted:
+                self.meters.follow(key, now_s)
         if (
             judged
             and points - sum([one.points for one in signals if one.name in OF_ONE_REQUEST]) >= sight.terms.refuse_at
@@ -335,6 +341,7 @@ class Lookout:
         held = self._held_elsewhere(ear.key, now_s)
         if held is not None:
             ear.held = held
+            self.meters.follow(ear.key, held.until_s)
         return held
 
     def _held_elsewhere(self, key: bytes, now_s: float) -> Suspicion | None:
@@ -354,6 +361,7 @@ class Lookout:
             level_s = self.meters_of(ear.key, HELD, sight.now_s)
             self.meters.add(ear.key, HELD, max(0.0, lasts_s - level_s), sight.now_s)
             self.meters.press()
+            self.meters.follow(ear.key, suspicion.until_s)
         return suspicion
 
     @property

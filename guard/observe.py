@@ -115,6 +115,9 @@ Spec: TypeAlias = Decaying | Leaky | Total | LastSeen | FirstSeen | Distinct | F
 LARGEST_CAP = 4096
 """Elements of one set: they travel as the arguments of one command."""
 
+FOLLOWED, FOLLOWED_S, FOLLOW_S = 256, 30.0, 1.0
+"""So many keys are asked after at most, each for so many seconds, and so many seconds apart."""
+
 EXACT = 64
 """Elements that are counted one by one before the sketch begins."""
 
@@ -431,6 +434,8 @@ class Meters:
         self.urgent = False  # somebody waits for the fleet's word on a key
         self.hurry: Callable[[], None] | None = None  # what a store wants to be called then
         self.evictions = self.lost = self.failures = self.dropped = 0
+        self._followed: dict[bytes, float] = {}  # key: from when on it is followed
+        self._follow_due_s = -inf
         self._plans = self.layout.plans
         self._slots = tuple(
             (self.layout.sets[i].slot, self.layout.sets[i].distinct) if i in self.layout.sets else (-1, False)
@@ -540,11 +545,7 @@ class Meters:
 
     def ask(self, key: bytes, now_s: float) -> None:
         """Have the fleet's values of a key brought at the next sync, without adding anything; it is hurried."""
-        row = self._rows.get(key)
-        if row is None or now_s - row[0] > self.ttl_s:
-            row = self._enter(key, now_s)
-        row[0] = now_s
-        self._mark(self._young, key, row)
+        self._want(key, now_s)
         self.press()
 
     def press(self) -> None:
@@ -554,12 +555,38 @@ class Meters:
             if self.hurry is not None:
                 self.hurry()
 
+    def follow(self, key: bytes, from_s: float) -> None:
+        """Have the fleet's values of a key brought each FOLLOW_S, for FOLLOWED_S from a moment on, seen here or not.
+        Where nobody shares, this is nothing."""
+        if self.hurry is None:
+            return
+        followed = self._followed
+        followed.pop(key, None)
+        if len(followed) >= FOLLOWED:
+            del followed[next(iter(followed))]
+        followed[key] = from_s
+
+    @property
+    def follows_at_s(self) -> float:
+        """When somebody is to be asked after next; inf when nobody is."""
+        return max(self._follow_due_s, min(self._followed.values(), default=inf))
+
     # -- behind the requests
+
+    def _follow(self, now_s: float) -> None:
+        self._follow_due_s = now_s + FOLLOW_S
+        for key, from_s in list(self._followed.items()):
+            if from_s + FOLLOWED_S < now_s:
+                del self._followed[key]
+            elif from_s <= now_s:
+                self._want(key, now_s)
 
     def collect(self, now_s: float, limit: int = 512) -> Batch | None:
         """What waits of at most `limit` keys, oldest first; None when nothing does."""
         self._expire(now_s)
         self.urgent = False
+        if self._followed and now_s >= self._follow_due_s:
+            self._follow(now_s)
         batch = Batch(self.layout, self.ttl_s, now_s)
         for generation in (self._old, self._young):
             for key in list(islice(generation.dirty, limit - len(batch))):
@@ -819,6 +846,13 @@ class Meters:
         return found
 
     # -- the table
+
+    def _want(self, key: bytes, now_s: float) -> None:
+        row = self._rows.get(key)
+        if row is None or now_s - row[0] > self.ttl_s:
+            row = self._enter(key, now_s)
+        row[0] = now_s
+        self._mark(self._young, key, row)
 
     def _mark(self, generation: _Generation, key: bytes, row: _Row) -> None:
         if not row.dirty:

@@ -596,6 +596,20 @@ def test_what_is_held_ends_after_the_minutes_and_doubles_up_to_an_hour() -> None
     assert {lasted[0], lasted[-1]} == {600, LONGEST_S}
 
 
+def test_when_the_minutes_are_over_one_worker_lets_it_in_once() -> None:
+    here, there = Site("refuse_minutes: 10").opened(), Site("refuse_minutes: 10").opened()
+    there.lookout.meters = here.lookout.meters  # what they tell each other arrives at once
+    decision = until_refused(here)
+    there.now_s = here.now_s
+    assert there.ask("/api/tracks/1", PYTHON).action == "refuse"
+    for site in (here, there):
+        site.later(decision.retry_s + 0.5)
+    in_again = [here.ask(f"/api/tracks/{some_id(number)}", PYTHON) for number in range(2)]
+    assert {decision.action for decision in in_again} == {"throttle"}
+    assert in_again[1].points < 30 <= sum(signal.points for signal in in_again[1].signals)
+    assert there.ask("/api/tracks/2", PYTHON).action == "refuse"
+
+
 def test_evidence_fades() -> None:
     site = Site().opened()
     for number in range(20):

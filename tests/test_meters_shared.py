@@ -6,6 +6,7 @@ The script asks the server for the time; here it is told the time instead, which
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import guard
 from guard.observe import (
+    FOLLOWED,
     Batch,
     Decaying,
     Distinct,
@@ -582,3 +584,43 @@ def test_parts_of_a_batch_are_merged_one_by_one(client: redis.Redis) -> None:
         fleet.workers[worker].restore(parts[0])
     fleet.settle()
     fleet.agrees()
+
+
+def test_who_is_followed_is_known_before_it_comes(client: redis.Redis) -> None:
+    fleet = Fleet(client, workers=2)
+    for meters in fleet.workers:
+        meters.hurry = lambda: None  # they share
+    here = fleet.workers[1]
+    here.follow(b"a", fleet.clock(1) + 10.0)
+    fleet.add(0, b"a", EVENTS, 5.0)
+    fleet.sync(0)
+    assert here.follows_at_s == fleet.clock(1) + 10.0
+    fleet.sync(1)
+    assert here.read(b"a", fleet.clock(1)) is None  # not yet
+    fleet.now_s = 10.0
+    fleet.sync(1)
+    assert fleet.read(1, b"a")[EVENTS] == 5.0
+    fleet.add(0, b"a", EVENTS, 1.0)
+    fleet.sync(0)
+    fleet.now_s = 10.5
+    fleet.sync(1)
+    assert fleet.read(1, b"a")[EVENTS] == 5.0  # it asks once a second
+    fleet.now_s = 11.0
+    fleet.sync(1)
+    assert fleet.read(1, b"a")[EVENTS] == 6.0
+    fleet.now_s = 41.0
+    fleet.sync(1)
+    assert here.follows_at_s == inf  # and no longer than half a minute
+    assert here.unsent == 0
+
+
+def test_few_are_followed_and_none_where_nobody_shares() -> None:
+    alone = Meters(SPECS)
+    alone.follow(b"a", 0.0)
+    assert alone.follows_at_s == inf
+    alone.hurry = lambda: None
+    for number in range(2 * FOLLOWED):
+        alone.follow(b"key %d" % number, 0.0)
+    batch = alone.collect(1.0)
+    assert batch is not None
+    assert len(batch.keys) == FOLLOWED

@@ -42,6 +42,7 @@ SPECS: tuple[Spec, ...] = (
     Distinct("asked", 4, 256),
     Total("audio"),
     Leaky("held", 1.0),
+    Leaky("spared", 1.0),
     LastSeen("denied"),
 )
 (
@@ -49,6 +50,7 @@ SPECS: tuple[Spec, ...] = (
     LEAD, FIRST, NUMBERS, TUNES, FEEDS, CLIENTS, LIVING, NAMES, HOURS, ASKED,
     AUDIO_S,
     HELD,
+    SPARED,
     DENIED,
 ) = range(len(SPECS))  # fmt: skip
 

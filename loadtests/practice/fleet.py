@@ -141,8 +141,10 @@ class DayStore(RedisStore):
         return self.due_s
 
     def next_s(self) -> float:
-        """When it has something to tell next; inf when it has nothing."""
-        return self._due_s() if self.meters is not None and self.meters.unsent else inf
+        """When it has something to tell or to ask next; inf when it has nothing."""
+        if self.meters is None:
+            return inf
+        return self._due_s() if self.meters.unsent else max(self._due_s(), self.meters.follows_at_s)
 
     async def fire(self) -> None:
         """What the timer does, to the end."""
