@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.actions import TABLE
-from guard.model import ACTIONS, UNKNOWN_AGENT, Admission, Decision, Identity, Limit, Mode, Site
+from guard.model import ACTIONS, STAGES, UNKNOWN_AGENT, Admission, Decision, Identity, Limit, Mode, Site
 from guard.replies import rate_headers, refuse
 
 SITE = Site("Site", "mailto:a@b.example")
@@ -96,7 +96,7 @@ def test_one_second_is_not_called_seconds() -> None:
 
 
 def test_every_action_of_a_policy_is_in_the_table() -> None:
-    assert set(TABLE) == set(ACTIONS)
+    assert set(TABLE) == {*ACTIONS, *STAGES}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,8 @@ def test_every_action_of_a_policy_is_in_the_table() -> None:
         ("throttle", None, None),
         ("throttle", Admission(True, 1, 0.0, True), None),
         ("throttle", Admission(False, 0, 3.0, True), 429),
+        ("refuse", None, 429),
+        ("challenge", None, 429),
     ],
 )
 def test_each_action_does_what_its_name_says(action: str, admission: Admission | None, status: int | None) -> None:
