@@ -286,7 +286,7 @@ async def test_a_server_with_no_place_left_is_not_waited_for(server: Node) -> No
         async with opened(store):
             began = time.monotonic()
             answers = await asyncio.gather(*(ask(store, WIDE, key) for key in keys(50)))
-            assert time.monotonic() - began < 0.2
+            assert time.monotonic() - began < 0.5
             assert all(one.allowed and not one.shared for one in answers)
             looking.config_set("maxclients", "10")
             await eventually(lambda: not store.breaker_open, within_s=BACK_WITHIN_S)
