@@ -286,12 +286,14 @@ async def test_a_server_with_no_place_left_is_not_waited_for(server: Node) -> No
         async with opened(store):
             began = time.monotonic()
             answers = await asyncio.gather(*(ask(store, WIDE, key) for key in keys(50)))
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 0.2
             assert all(one.allowed and not one.shared for one in answers)
             looking.config_set("maxclients", "10")
-            await eventually(lambda: not store.breaker_open, within_s=BACK_WITHIN_S)
-            answers = await asyncio.gather(*(ask(store, WIDE, key) for key in keys(50)))
-            assert shared_but_strays(answers)
+
+            async def all_are_shared() -> bool:  # one late answer, on a busy machine, is all fifty of them
+                return shared_but_strays(await asyncio.gather(*(ask(store, WIDE, key) for key in keys(50))))
+
+            await eventually(all_are_shared, within_s=BACK_WITHIN_S)
             # Fifty at once did not make fifty connections.
             assert len(looking.client_list()) <= 4
 
