@@ -10,8 +10,8 @@ neighbourhood only ever adds to what is held against somebody, and never alone a
 
 Keys of meters, by their first byte: `c` an address (/64) under one User-Agent, `s` a session, `t` a token at an
 address, `u` an account, `a` an address, `p` a /24 or /48, `n` an ASN, `h` a shape of headers, `j` a family of
-browsers with the JA4 of its connections, `q` an account's day,
-`w` the site in an hour, `m` who took music cold in an hour.
+browsers with the JA4 of its connections, `q` an account's day, `w` the site in an hour, `m` who took music cold in an
+hour.
 """
 
 from __future__ import annotations
@@ -701,9 +701,8 @@ class Lookout:
             ear.kept_s = now_s
 
     def _keep_today(self, account: bytes, place: Place, now_s: float) -> None:
-        """Count a download on the account's day. What was counted lasts until the day is over, however long nobody
-        asks:
-        it is asked for now and then."""
+        """Count a download on the account's day. It lasts until the day is over, however long nobody asks: it is asked
+        for now and then."""
         key = self.day_key(account, now_s)
         self.meters.see(key, TUNES, place.work.encode("utf-8", "replace"), now_s)
         if len(self._days) < MAX_WAITING:

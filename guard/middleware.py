@@ -96,8 +96,7 @@ Looked = tuple[Watching, Decision, Place]
 
 Passing = tuple[frozenset[bytes], list[tuple[bytes, bytes]], _Limited | None, Looked | None]
 """How requests of a known kind pass: what is stated on their answers, the limit that has to admit them, and how they
-are
-looked at."""
+are looked at."""
 
 
 class _Head:

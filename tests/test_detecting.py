@@ -130,7 +130,7 @@ def test_https_is_what_the_url_says_unless_the_block_does() -> None:
     assert Guard(a_policy("{}")).watching.secure is None  # type: ignore[union-attr]  # as each request came
 
 
-def test_a_host_has_a_block_of_its_own_and_may_go_without() -> None:
+def test_a_host_has_a_block_of_its_own_or_that_of_the_site() -> None:
     policy = read_policy(
         "version: 1\nsite: {name: x}\ndefault: allow\ndetection: {refuse_minutes: 5}\n"
         "hosts:\n- {names: [shop.example], detection: {challenge: true}}\n- {names: [api.example]}\n"
@@ -138,7 +138,7 @@ def test_a_host_has_a_block_of_its_own_and_may_go_without() -> None:
     shop, api = policy.scopes
     assert shop.detecting is not None and shop.detecting.challenge
     assert policy.detecting is not None and not policy.detecting.challenge
-    assert api.detecting in (None, policy.detecting)
+    assert api.detecting == policy.detecting
 
 
 # -- mistakes ------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from guard import Request, detectors
 from guard.load import read_policy
-from guard.lookout import LONGEST_S, MAX_IN_FLIGHT, MAX_WAITING, Lookout
+from guard.lookout import LONGEST_S, MAX_IN_FLIGHT, MAX_WAITING
 from guard.memo import Memo
 from guard.model import UNKNOWN_AGENT, Client, Decision, Identity
 from guard.places import read_place
@@ -408,15 +408,14 @@ def test_its_nearest_listener_is_not(listener: Story) -> None:
 
 def test_nobody_is_refused_for_what_is_only_weak() -> None:
     """A radio in a shop plays day and night, and a plain program plays track after track; both are noted, no more."""
-    site = Site().opened()
+    site = Site("steps: [{at: 5, then: label}, {at: 30, then: refuse}]").opened()
     done = []
     for hour in range(80):
         site.later(900)
         done.append(site.ask(f"/media/{some_id(hour)}.mp3", CURL, "203.0.113.8", size=3_000_000))
         done.append(site.ask("/api/now", CURL, "203.0.113.9"))
-    assert {decision.action for decision in done} == {"allow"}
-    one = Lookout(detectors=(detectors.names.always_on, detectors.pages.audio_without_looking))
-    assert one.crowds == detectors.OF_CROWDS  # a table of one's own
+    assert {decision.action for decision in done} <= {"allow", "label"}
+    assert {signal.name for decision in done for signal in decision.signals} == {"always on", "music without looking"}
 
 
 # -- neighbourhoods ------------------------------------------------------------------------------------------
@@ -647,7 +646,6 @@ def test_an_account_keeps_its_daily_downloads_and_has_them_again_tomorrow() -> N
     assert gets(b"ann", 30, 0) == 30
     assert gets(b"bob", 30, 0) == 30
     assert gets(b"ann", 5, 1) == 0
-    assert gets(b"ann", 30, 0) == 0 or site.now_s > 600  # held, or the same ones again
     site.now_s = midnight_s + 60
     assert gets(b"ann", 30, 2) == 30
     assert gets(b"ann", 1, 3) == 0

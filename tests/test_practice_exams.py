@@ -15,7 +15,7 @@ from guard.replay import Outcome
 from guard.stores.link import Script
 from loadtests.practice import fleet, sidecar
 from loadtests.practice.exam import OURS, Day, decide
-from loadtests.practice.fleet import PROLOGUE, Fleet, as_day, compare, load_day, tell_time
+from loadtests.practice.fleet import PROLOGUE, Fleet, compare, load_day, tell_time
 from tests.conftest import SHARED
 from tests.servers import server
 
@@ -31,11 +31,6 @@ def morning() -> Day:
     if not (TRAFFIC / "A_dev.jsonl.gz").exists():
         pytest.skip("../shared is not here")
     return load_day(TRAFFIC / "A_dev.jsonl.gz", TRAFFIC / "A_site.json", FIRST)
-
-
-def part_of(day: Day, personas: set[str], most: int) -> Day:
-    """Only these personas' requests, numbered as they were."""
-    return as_day([record for record in day.records if record["persona"] in personas][:most], day.site)
 
 
 def refusals(day: Day, outcomes: Iterable[Outcome]) -> set[int]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from loadtests.clients.__main__ import read_arguments
 from loadtests.clients.findings import Finding, find
 from loadtests.clients.gates import Exchange, Gate, Gates
 from loadtests.clients.listeners import LISTENERS, Visit
@@ -223,8 +224,22 @@ def test_a_listener_that_is_refused_once_or_hears_nothing_fails() -> None:
     assert not passed("mpv").ok
 
 
-def test_an_error_of_the_platform_is_no_refusal() -> None:
-    assert passed("mpv", exchange(0, "/media/7.mp3"), exchange(1, "/track/1", 404)).refused == 0
+def test_a_ripper_that_has_a_quarter_of_the_catalogue_was_not_stopped() -> None:
+    taken = [exchange(n, f"/media/{n}.mp3") for n in range(80)]
+    finding = passed("aria2", *taken, exchange(80, "/media/80.mp3", 403, 200, "7a"))
+    assert finding.problems == ["was refused only when it had 80 tracks"]
+
+
+def test_an_error_of_the_platform_is_no_refusal_and_one_of_the_server_is_told() -> None:
+    missed = passed("mpv", exchange(0, "/media/7.mp3"), exchange(1, "/track/1", 404))
+    assert (missed.ok, missed.refused) == (True, 0)
+    broken = passed("mpv", exchange(0, "/media/7.mp3"), exchange(1, "/media/8.mp3", 502))
+    assert broken.problems == ["had 1 answers that are errors of the server"]
+
+
+def test_a_run_of_nobody_is_a_mistake() -> None:
+    with pytest.raises(SystemExit, match="2"):
+        read_arguments(["--only", ","])
 
 
 def test_the_catalogue_is_long_enough_to_be_walked() -> None:

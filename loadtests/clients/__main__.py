@@ -67,6 +67,8 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         arguments.clients = choose(arguments.only)
     except KeyError as error:
         parser.error(f"--only: there is no client {error.args[0]!r}; there are {names}")
+    if not arguments.clients:
+        parser.error(f"--only: names no client; there are {names}")
     return arguments
 
 

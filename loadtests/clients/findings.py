@@ -14,6 +14,9 @@ from loadtests.clients.gates import Exchange, Gate
 from loadtests.clients.listeners import Client, Visit
 from loadtests.clients.platform import Sound
 
+MOST_TRACKS = 50
+"""Who has more of them before the first refusal was not stopped: that is a quarter of the catalogue."""
+
 STOPPED_SHARE = 0.9
 AROUND = ("/static/", "/img/", "/waveform/", "/favicon.ico", "/robots.txt", "/ws/", "/api/v1/heartbeat")
 """What is answered to anybody: no ripper comes for it."""
@@ -94,8 +97,12 @@ def judge(client: Client, finding: Finding, trouble: str) -> Iterable[str]:
             yield f"was refused {finding.refused} times, first at request {finding.first_refusal}"
         if not finding.audio_s:
             yield "received no audio"
+        if broken := sum(number for status, number in finding.statuses.items() if status >= "500"):
+            yield f"had {broken} answers that are errors of the server"
     elif not finding.refused:
         yield "was never refused"
+    elif finding.tracks_before > MOST_TRACKS:
+        yield f"was refused only when it had {finding.tracks_before} tracks"
     elif finding.refused_after is not None and finding.refused_after < STOPPED_SHARE:
         yield f"was let in again: only {finding.refused_after:.0%} of what it asked after its first refusal was refused"
 

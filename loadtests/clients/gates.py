@@ -64,7 +64,6 @@ class Gates:
 
     def __init__(self, target_port: int, bits_per_s: float) -> None:
         self.target_port, self.bits_per_s = target_port, bits_per_s
-        self.started = time.time()
         self._origin = time.monotonic()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gates", daemon=True)

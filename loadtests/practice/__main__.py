@@ -57,7 +57,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     one = command("days", "plain days of several seeds, ours beside the yardsticks", dated)
     one.add_argument("--seeds", type=_seeds, default=_seeds("1-10"), metavar="A-B,C", help="default: 1-10")
     one.add_argument("--ours", action="store_true", help="only our policy, no yardsticks")
-    one.add_argument("--no-challenge", action="store_true", help="only our policy, and only without challenges")
+    one.add_argument("--no-challenge", action="store_true", help="only our policy, with and without challenges")
     one.add_argument("--keep", type=Path, metavar="DIR", help="write the days there, for `guard replay`")
     two = command("variants", "days with the simulator's parameters moved, and liars with complete headers", dated)
     two.add_argument("--seeds", type=_seeds, default=[11], metavar="A-B,C", help="each day once for each (default: 11)")

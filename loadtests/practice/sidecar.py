@@ -194,7 +194,6 @@ class Sidecar:
         self._why: dict[bytes, tuple[str, tuple[Signal, ...]]] = {}
         self._idle: list[Caller] = []
         self._next: Future[Answer | Platform | None] | None = None
-        self._broken: PracticeError | None = None
         self._answers: list[tuple[float, int, Platform, Caller, Mapping[str, Any]]] = []
 
     def _record(self, record: Record) -> None:

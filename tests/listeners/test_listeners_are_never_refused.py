@@ -76,7 +76,7 @@ def refused(policy: Policy, persona: str, lines: tuple[Line, ...], entries: tupl
 
 def fits(policy: Policy, persona: Persona) -> bool:
     """A verified machine is a persona only where the policy itself knows its network."""
-    return not persona.verified or "Applebot" in policy.site.published_networks
+    return not persona.verified or "applebot" in policy.site.published_networks
 
 
 def seeds_of(name: str, site: Platform, persona: Persona) -> tuple[int, ...]:
@@ -94,7 +94,7 @@ def everybody() -> Iterator[tuple[str, Platform, Persona]]:
     for site in dict.fromkeys(site for sites in SITES_OF.values() for site in sites):
         for persona in personas_of(site):
             for policy, sites in SITES_OF.items():
-                if site in sites and seeds_of(policy, site, persona):
+                if site in sites and seeds_of(policy, site, persona) and fits(policy_of(policy), persona):
                     yield policy, site, persona
 
 
@@ -107,8 +107,6 @@ def everybody() -> Iterator[tuple[str, Platform, Persona]]:
 )
 def test_nobody_of_this_kind_is_refused_anything(name: str, site: Platform, persona: Persona) -> None:
     policy = policy_of(name)
-    if not fits(policy, persona):
-        return
     for seed in seeds_of(name, site, persona):
         lines = lines_of(persona, seed, site)
         said = refused(policy, persona.name, lines, entries_of(persona, seed, site), Replay(policy))
@@ -228,6 +226,10 @@ def test_every_shipped_policy_and_every_preset_of_routes_has_its_platform_here()
     alone = {*PRESETS_OF_ROUTES} - {*SHIPPED}
     assert {f"no-ai with the routes of {name}" for name in alone} <= set(SITES_OF)
     assert all(personas_of(site) for sites in SITES_OF.values() for site in sites)
+
+
+def test_every_persona_is_tried() -> None:
+    assert {persona for _, _, persona in everybody()} == {*PERSONAS}
 
 
 def test_the_personas_are_those_that_were_promised() -> None:
