@@ -597,6 +597,8 @@ class PolicyReader(DetectionReader):
         where = f"rule '{name}': " if name else "rules: "
         if name == "default":
             self.refuse(item, f"{where}this name stands for what happens when no rule matches")
+        if name == TRAP:
+            self.refuse(item, f"{where}this name stands for the traps of 'detection'; call it 'traps' or the like")
         # Of ten thousand rules most say only the most needful: what is not there is not asked for one by one.
         said = {key[0]: node for key, node in item.entries}
         if not said.keys() <= _RULE_WORDS:

@@ -222,7 +222,7 @@ class Guard:
         secret: bytes = b"",
     ) -> None:
         self.policy = policy
-        self.secret = secret
+        self.secret = secret or os.urandom(32)  # handed on to the next version of the policy
         self.witness: Witness | None = None
         self.former: Witness | None = None  # of the guard before, to be let go of
         self.feeds: dict[str, Feed] = {} if feeds is None else feeds
@@ -956,7 +956,7 @@ class Guard:
             limits=verdict.limits,
             cost=rule.cost if rule else 1,
             work=str(held.work) if held.work is not None and held.work is not _ANYBODYS else "",
-            settles=any(limit.kind == "concurrent" or limit.afterwards for limit in verdict.limits),
+            settles=any(limit.settles for limit in verdict.limits),
             labels=verdict.labels,
             observed=tuple(watching.name for watching in verdict.observed),
             weights=tuple((heavy.name, heavy.weight) for heavy in verdict.weighed),

@@ -35,6 +35,7 @@ from guard.detectors.counted import (
     DENIED,
     DOCUMENTS,
     ENTRANCES,
+    FED,
     FEEDS,
     FIRST,
     HEADS,
@@ -127,6 +128,9 @@ _PARTS_OF_PAGES = frozenset((IMAGE, ASSET))
 _NAVIGABLE = frozenset((ACT, DOCUMENT, EMBED, IMAGE, AUDIO, FEED, SITEMAP, SEARCH, DOWNLOAD, TRAP))
 """What people open in a tab."""
 
+_LISTS = (".m3u", ".pls", ".xspf")
+"""Playlists that pages link to, for a player to open."""
+
 
 Begun = tuple[bytes, tuple[str, str]]
 """An ear, and what is on its way to it: a work and a path."""
@@ -199,7 +203,8 @@ class Lookout:
         self._ears: Memo[bytes, Ear] = Memo(16_384)
         self.shared = False  # are the meters merged with those of other workers?
         self.epoch = 0  # how often the application has told whose session something is
-        self._pages = self._parts = self._cookies = 0.0  # what the site shows, as far as people asked for it here
+        # What the site shows, as far as people asked for it here.
+        self._pages = self._parts = self._pictures = self._cookies = 0.0
         self.accounts: Memo[bytes, bytes] = Memo(32_768)  # what the application told of a session or token
         self._crowds: Memo[bytes, tuple[float, tuple[Signal, ...]]] = Memo(8_192)
         self._days: dict[bytes, float] = {}  # accounts' days on which something was kept
@@ -271,7 +276,7 @@ class Lookout:
         key = ear.key
         cold = not ear.alive
         held = self._held(ear, now_s)
-        if held is None and cold and key is not home:
+        if held is None and cold and key[:1] == b"s" and self.meters_of(key, LIFE, now_s) < 0.4:
             client = self._ears.get(home)
             held = self._held(client, now_s) if client is not None else self._held_elsewhere(home, now_s)
         if held is not None:
@@ -280,6 +285,7 @@ class Lookout:
             self._note(ear, now_s)
         if role in _PARTS_OF_PAGES and not shape.library and not shape.points:
             self._parts += 1.0
+            self._pictures += role == IMAGE
             self._cookies += shape.cookie
         if not cold and role in _PARTS_OF_PAGES and not shape.points and shape.dest != b"document":
             self._live(sight, home, ear)
@@ -371,6 +377,11 @@ class Lookout:
         return self._parts >= 3.0 and self._parts * 50.0 >= self._pages
 
     @property
+    def shows_pictures(self) -> bool:
+        """Are the pictures of its pages on this very host?"""
+        return self._pictures >= 3.0 and self._pictures * 50.0 >= self._pages
+
+    @property
     def shows_pages(self) -> bool:
         """Are pages and their parts on this very host?"""
         return self._pages >= 10.0 and self._pages * 100.0 >= self._parts
@@ -412,7 +423,7 @@ class Lookout:
         if sight.method == "HEAD":
             add(key, HEADS, 1.0, now_s)
             judged = True
-        if shape.dest == b"document" and role not in _NAVIGABLE:
+        if shape.dest == b"document" and role not in _NAVIGABLE and not place.path.endswith(_LISTS):
             add(key, ODD, 1.0, now_s)
             judged = True
         if role in _DOCUMENTS:
@@ -436,6 +447,7 @@ class Lookout:
             self._live(sight, home, ear)
         elif role == FEED and not shape.conditional:
             meters.see(key, FEEDS, place.work.encode("utf-8", "replace"), now_s)
+            add(key, FED, 1.0, now_s)
             judged = True
         elif role in _EAR_ROLES and not place.public:
             ear.work = place.work
@@ -459,9 +471,12 @@ class Lookout:
         ):
             meters.see(key, NUMBERS, place.serial, now_s)
             if cold and role in _WALKED and not (shape.referer or shape.token or sight.account):
+                crowds = [b"p" + sight.client.prefix]
                 if shape.rare:
-                    meters.see(b"h" + shape.digest, NUMBERS, place.serial, now_s)
-                meters.see(b"p" + sight.client.prefix, NUMBERS, place.serial, now_s)
+                    crowds.append(b"h" + shape.digest)
+                for crowd in crowds:  # there the names are addresses: of those who walk
+                    meters.see(crowd, NUMBERS, place.serial, now_s)
+                    meters.see(crowd, NAMES, short(sight.client.key), now_s)
         return judged
 
     def _open(self, sight: Sight, role: int, home: bytes, key: bytes, cold: bool) -> None:
@@ -469,7 +484,8 @@ class Lookout:
         now_s, shape, see = sight.now_s, sight.shape, self.meters.see
         self._pages += 1.0
         if self._pages > 10_000.0:
-            self._pages, self._parts, self._cookies = self._pages / 2, self._parts / 2, self._cookies / 2
+            self._pages, self._parts = self._pages / 2, self._parts / 2
+            self._pictures, self._cookies = self._pictures / 2, self._cookies / 2
         entrance = shape.site in (b"none", b"cross-site") and not sight.own_referer
         keys = [key] if key is home or not cold else [key, home]
         if cold and role == DOCUMENT:
@@ -500,7 +516,7 @@ class Lookout:
         """The neighbourhoods of a client, each with what it is one of there."""
         client, shape = sight.client, sight.shape
         one = short(self.client_key(sight))
-        found = [(b"a" + client.key, one), (b"p" + client.prefix, one)]
+        found = [(b"a" + client.key, one), (b"p" + client.prefix, short(client.key))]
         if client.asn:
             found.append((b"n%d" % client.asn, one))
         if shape.handshake:
@@ -594,7 +610,7 @@ class Lookout:
         sample = self._ids.get(kind)
         if sample is None:
             if len(self._ids) >= 256:
-                return
+                del self._ids[min(self._ids, key=lambda one: self._ids[one][0])]  # words that nobody asks for
             sample = self._ids[kind] = [0]
         sample[0] += 1
         if len(sample) <= SAMPLE:
@@ -687,7 +703,7 @@ class Lookout:
         return reading[index] if reading is not None else 0.0
 
     def introduce(self, session: bytes, account: bytes) -> None:
-        """The application has told whose session (or token, or address under one name) this is."""
+        """The application has told whose session or token this is."""
         if self.accounts.get(session) != account:
             self.accounts.keep(session, account)
             self.epoch += 1

@@ -34,7 +34,21 @@ from guard.policy import Policy
 from guard.robotstxt import MAX_BYTES
 from guard.sights import Sight, Suspicion
 from guard.watch import PolicyFile, Swap, carry_on, files_of, succeed, tell
-from guard.watching import ACCOUNT, AUDIBLE, AUDIO_SECONDS, ENTITLEMENT, HINTS, WORK, Told, Watched, Watching, Who
+from guard.watching import (
+    ACCOUNT,
+    AUDIBLE,
+    AUDIO_SECONDS,
+    ENTITLEMENT,
+    HINTS,
+    SPOKEN,
+    UNTOLD,
+    WORK,
+    Told,
+    Watched,
+    Watching,
+    Who,
+    by_name,
+)
 from guard.witness import give_witness
 
 Scope = MutableMapping[str, Any]
@@ -160,7 +174,7 @@ class _Song(_Heard):
 class _Terms:
     """One version of the policy as requests meet it: its guard, and what is remembered of its decisions."""
 
-    __slots__ = ("asks_query", "guard", "hurried", "passing", "several", "strictest_mode", "watching")
+    __slots__ = ("asks_query", "guard", "hurried", "passing", "several", "strictest_mode")
 
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
@@ -168,7 +182,6 @@ class _Terms:
         modes = [one.policy.mode for one in (guard, *guard.scopes)]
         self.strictest_mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.OBSERVE  # for hosts that are none
         self.hurried = guard.record is None and (guard.several or _may_hurry(guard))
-        self.watching = guard.watching is not None
         self.asks_query = any(one.asks_query or one.watching is not None for one in (guard, *guard.scopes))
         self.passing: Memo[tuple[object, ...], Passing] = Memo(8_192)  # requests that are known to pass
 
@@ -243,7 +256,6 @@ class GuardMiddleware:
         self._passing = terms.passing
         self._hurried = terms.hurried
         self._asks_query = terms.asks_query
-        self._watching = terms.watching
         self._signs = guard.policy.verifying.signatures is not None
         for one in (guard, *guard.scopes):
             one.listeners.add(self)
@@ -277,7 +289,7 @@ class GuardMiddleware:
                     limited, looked = known[2], known[3]
                     peer = scope.get("client")
                     peer = peer[0] if peer else None
-                    who = None
+                    who = place = None
                     if looked is not None:
                         watching, decision, place = looked
                         get = fields.get
@@ -285,9 +297,10 @@ class GuardMiddleware:
                         who = watching.whos.young.get(
                             (peer, hop, get(b"user-agent"), get(b"cookie"), get(b"authorization"))
                         )
-                        if who is None or who.epoch != watching.lookout.epoch or not HINTS.isdisjoint(fields):
+                        place = watching.named(place)
+                        if who is None or who.epoch != watching.lookout.epoch or not SPOKEN.isdisjoint(fields):
                             who = watching.who(self._terms.guard.for_host(get(b"host")).stand, peer, hop, fields)
-                            if who is None or not HINTS.isdisjoint(fields):
+                            if who is None:
                                 await self._consider(scope, receive, send)
                                 return
                         opened = get(b"sec-fetch-dest") == b"document"  # as a page: then it has to be one
@@ -309,13 +322,13 @@ class GuardMiddleware:
                                 return
                         limited.guard.admitted += 1
                     scope[_DONE] = True
-                    if who is None or looked is None:
+                    if who is None or looked is None or place is None:
                         head = _Head()
                         head.send = send
                         head.stated = known
                         return await self.app(scope, receive, head)
-                    if looked[2].role in AUDIBLE:
-                        await self._play(scope, receive, send, known, looked, who)
+                    if place.role in AUDIBLE:
+                        await self._play(scope, receive, send, known, looked[0], who, place)
                         return
                     heard = _Heard()
                     heard.send = send
@@ -323,13 +336,15 @@ class GuardMiddleware:
                     heard.hints = None
                     await self.app(scope, receive, heard)
                     if heard.hints is not None or "state" in scope:
-                        _hear(looked[0], Watched(who, looked[2]), heard.hints, scope)
+                        watched = Watched(who, place, head=scope["method"] == "HEAD")
+                        _hear(looked[0], watched, heard.hints, scope)
                     return
         await self._consider(scope, receive, send)
 
-    async def _play(self, scope: Scope, receive: Receive, send: Send, known: Passing, looked: Looked, who: Who) -> None:
+    async def _play(
+        self, scope: Scope, receive: Receive, send: Send, known: Passing, watching: Watching, who: Who, place: Place
+    ) -> None:
         """Pass on a request for music against which nothing is held, and hear how much of it was sent."""
-        watching, _, place = looked
         song = _Song()
         song.send = send
         song.stated = known
@@ -339,8 +354,9 @@ class GuardMiddleware:
         try:
             await self.app(scope, receive, song)
         finally:
-            sent = 0 if scope["method"] == "HEAD" else song.sent
-            _hear(watching, Watched(who, place, b"", begun), song.hints, scope, song.status, sent)
+            head = scope["method"] == "HEAD"
+            watched = Watched(who, place, b"", begun, head)
+            _hear(watching, watched, song.hints, scope, song.status, 0 if head else song.sent)
 
     async def _suspect(
         self,
@@ -405,7 +421,7 @@ class GuardMiddleware:
         if guard.watching is not None and kind == "http":
             if any(name in HINTS for name, _ in scope["headers"]):  # nobody's to say but the application's
                 scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in HINTS]
-            decision, watched = guard.watch(request, decision, dict(scope["headers"]), _told(scope, request, guard))
+            decision, watched = guard.watch(request, decision, by_name(scope["headers"]), _told(scope, guard))
             if watched is not None:
                 await self._listen(scope, receive, send, guard, request, host, decision, watched)
                 return
@@ -772,16 +788,14 @@ def _sent_bytes(message: Message) -> int:
     return 0
 
 
-def _told(scope: Scope, request: Request, guard: Guard) -> Told:
+def _told(scope: Scope, guard: Guard) -> Told:
     """What is known of a request from elsewhere than its headers: who stands in front of us may have said whose it is,
     as `scope["state"]["guard"]`."""
-    hints = guard.watching is not None and guard.watching.terms.hints
-    account = _state_words(scope).get(ACCOUNT, b"") if hints else b""
-    secure = False
-    if guard.watching is not None and guard.watching.secure is None:
-        own = "https" if scope.get("scheme") == "https" else "http"
-        secure = outer_scheme(own, request.peer, scope["headers"], guard.trusted) == "https"
-    return Told(account, None, secure)
+    watching = guard.watching
+    if watching is None:
+        return UNTOLD
+    account = _state_words(scope).get(ACCOUNT, b"") if watching.terms.hints else b""
+    return Told(account, None, watching.secure is None and watching.spoke_https(scope))
 
 
 def _take_hints(

@@ -318,6 +318,11 @@ class Limit:
         return self.unit != "requests"
 
     @property
+    def settles(self) -> bool:
+        """Does it want to know when an answer is over: to have its place back, or to charge what was sent?"""
+        return self.kind == "concurrent" or self.afterwards
+
+    @property
     def room(self) -> int | None:
         """The largest cost that one request may have; None when its cost does not matter beforehand."""
         if self.afterwards or self.kind == "concurrent":

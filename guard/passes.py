@@ -1,8 +1,8 @@
 """Passes: a cookie that says that somebody came back from a challenge.
 
-A pass is a moment, a number and a keyed hash over both and the User-Agent. It is good for an hour, and only once a
-second has gone by since it was handed out. It is bound to no address: phones change theirs. Who shares one around is
-found by the addresses that use it.
+A pass is a moment, a number and a keyed hash over both, the site's name and the User-Agent. It is good for an hour, and
+only once a second has gone by since it was handed out. It is bound to no address: phones change theirs. Who shares one
+around is found by the addresses that use it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ MAX_PREFIXES = 8
 
 
 class Passes:
-    """Hands out passes and looks at them. `secret` is the same for all workers; b"" = one of this process's own."""
+    """Hands out passes of a site and looks at them. `secret` is the same for all workers; b"" = one of its own."""
 
-    def __init__(self, secret: bytes = b"") -> None:
-        self._secret = blake2b(secret or os.urandom(32), digest_size=32, person=b"guard pass").digest()
+    def __init__(self, secret: bytes = b"", site: str = "") -> None:
+        sum_ = blake2b(secret or os.urandom(32), digest_size=32, person=b"guard pass")
+        sum_.update(b"\0" + site.encode())
+        self._secret = sum_.digest()
         self._used: Memo[bytes, set[bytes]] = Memo(4_096)
 
     def make(self, user_agent: bytes, wall_s: float) -> bytes:

@@ -10,6 +10,7 @@ Every table here has a fixed size: the length of the log does not matter.
 
 from __future__ import annotations
 
+import itertools
 from asyncio import Future
 from collections import Counter
 from collections.abc import Callable
@@ -199,6 +200,7 @@ class Replay:
             clock=self._clock,
             lookout=lookout,
         )
+        self._order = itertools.count()
         self._answers: list[tuple[float, int, Guard, Watched, Entry]] = []  # on their way, the first to end first
         sites = [one.site for one in (policy, *policy.scopes)]
         self._trusts_hops = any(site.trusted_proxies or site.trust_unix for site in sites)
@@ -254,7 +256,7 @@ class Replay:
                 guard.hear(watched, 429, 0)
             else:
                 ends_s = self._clock.now_s + entry.duration_s
-                heappush(self._answers, (ends_s, entry.number, guard, watched, entry))
+                heappush(self._answers, (ends_s, next(self._order), guard, watched, entry))
                 if len(self._answers) > VISITORS:
                     self._hear(heappop(self._answers))
         self._count(entry, client.key, client.prefix, decision, action)

@@ -24,25 +24,18 @@ LIBRARIES = frozenset(("library", "tool", "headless", "ripper"))
 QUIET = frozenset(("search", "preview", "feed", "monitoring", "archive", "ads", "security", "seo"))
 """Categories of robots that say what they are: held to what they may do by the policy, and to wider bounds here."""
 
-WATCHED = (
-    b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"sec-fetch-site", b"sec-fetch-mode",
-    b"sec-fetch-dest", b"sec-ch-ua", b"via",
-)  # fmt: skip
-"""The headers whose values a shape is made of; of all others only whether they are there, and in which order."""
-
 _MEDIA = frozenset((b"audio", b"video"))
 _SINCE_S = 1.5e9
 """A clock that says less (a trace that begins at nothing) does not tell anybody's age."""
 
 _OLD_MONTHS, _ANCIENT_MONTHS = 36, 60
-_CODINGS = (b"gzip", b"br", b"zstd")
 
 
 class Shape(NamedTuple):
     """How a request looks. `told` says whether all headers were seen; where not, the rest is what little is known.
 
     `claim` is the browser it says to be; `library` whether it says to be a program; `quiet` one of the honest robots.
-    `dest`, `mode` and `site` are its fetch metadata, b"" = none. `signals` speak of the headers alone, `points` is
+    `dest` and `site` are its fetch metadata, b"" = none. `signals` speak of the headers alone, `points` is
     their sum. `digest` names the shape: header names in their order, family, codings;
     `handshake` a browser's family with the JA4 of its connection; `prefetch` is for pages that a browser loads
     ahead; `text` for browsers that show nothing but text; `signed` for who signs in, in a protocol that asks for it
@@ -55,7 +48,6 @@ class Shape(NamedTuple):
     quiet: bool
     player: bool
     site: bytes
-    mode: bytes
     dest: bytes
     html: bool
     bare: bool
@@ -63,7 +55,6 @@ class Shape(NamedTuple):
     referer: bool
     token: bool
     conditional: bool
-    proxied: bool
     signals: tuple[Signal, ...]
     points: float
     digest: bytes
@@ -101,7 +92,7 @@ def read_shape(
     """
     user_agent = fields.get(b"user-agent", b"")[:512]
     claim = read_claim(user_agent)
-    site, mode, dest = (fields.get(name, b"") for name in (b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"))
+    site, dest = fields.get(b"sec-fetch-site", b""), fields.get(b"sec-fetch-dest", b"")
     accept = fields.get(b"accept", b"")
     proxied = b"via" in fields or b"x-bluecoat-via" in fields
     cookie, referer, token = b"cookie" in fields, b"referer" in fields, b"authorization" in fields
@@ -125,7 +116,6 @@ def read_shape(
         agent.category in QUIET,
         agent.category in ("player", "device"),
         site,
-        mode,
         dest,
         dest == b"document" or (not dest and b"text/html" in accept),
         not (cookie or referer or token),
@@ -133,7 +123,6 @@ def read_shape(
         referer,
         token,
         b"if-none-match" in fields or b"if-modified-since" in fields,
-        proxied,
         tuple(signals),
         sum(signal.points for signal in signals),
         digest.digest(),
@@ -148,15 +137,15 @@ _TEXT = (b"lynx/", b"w3m/", b"links (", b"elinks", b"links/", b"emacs-w3m", b"ne
 _VARYING = frozenset((b"cookie", b"referer", b"range", b"if-none-match", b"if-modified-since", b"content-length"))
 
 
-def untold_shape(agent: Agent, user_agent: bytes | None, *, referer: bool = False) -> Shape:
-    """The shape of a request of which only the User-Agent (and perhaps the Referer) was seen."""
+def untold_shape(agent: Agent, user_agent: bytes | None) -> Shape:
+    """The shape of a request of which only the User-Agent was seen."""
     claim = NO_CLAIM if user_agent is None else read_claim(user_agent[:512])
     library = agent.category in LIBRARIES
     quiet, player = agent.category in QUIET, agent.category in ("player", "device")
     nothing = b""
     return Shape(
-        False, claim, library, quiet, player, nothing, nothing, nothing, False, False, False, referer, False, False,
-        False, (), 0.0, nothing,
+        False, claim, library, quiet, player, nothing, nothing, False, False, False, False, False, False, (), 0.0,
+        nothing,
     )  # fmt: skip
 
 
@@ -183,10 +172,12 @@ def _consistency(
     """What does not go together with the browser that is claimed."""
     found: list[Signal] = []
     mode, site = b"sec-fetch-mode" in fields, b"sec-fetch-site" in fields
-    if mode and not (site and b"sec-fetch-dest" in fields):
+    whole = b"sec-fetch-dest" in fields or (claim.family == "chrome" and 76 <= claim.version < 80)  # it came with 80
+    if mode and not (site and whole):
         return [Signal("partial metadata", 34, "it sends Sec-Fetch-Mode without Site and Dest, as no browser does")]
     age_months = (newest_s - claim.released_s()) / MONTH_S if newest_s > _SINCE_S else 0.0
-    if not claim.long_lived and not claim.special and age_months > _OLD_MONTHS:
+    half = secure and claim.has_fetch_metadata and not mode  # a hop that takes them away is as old as nobody
+    if not claim.long_lived and not claim.special and not half and age_months > _OLD_MONTHS:
         age_points = 10 if age_months > _ANCIENT_MONTHS and claim.family != "safari" else 5
         found.append(
             Signal("old browser", age_points, f"the browser that it claims to be is {age_months / 12:.0f} years old")

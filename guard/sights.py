@@ -41,10 +41,5 @@ class Suspicion(NamedTuple):
     until_s: float = 0.0
     shared: bool = False
 
-    @property
-    def why(self) -> Signal | None:
-        """What speaks loudest against it."""
-        return max(self.signals, key=lambda signal: signal.points, default=None)
-
 
 NOTHING = Suspicion(0.0, ())

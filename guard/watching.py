@@ -1,7 +1,6 @@
 """A policy's look at those who ask: from a request's headers to suspicion, and from suspicion to a decision.
 
     look     before a request is passed on: count it, and make of the decision what suspicion asks for
-    begin    its answer with music is on the way
     hear     the answer is over: what was sent, and what the application told with it
 
 The law: who is refused by the policy is refused, whatever is found here; who is let pass by it may still be refused
@@ -11,13 +10,13 @@ looked at. What the application tells is believed only from its answers, never f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from guard.browsers import Claim
 from guard.detectors.counted import DAY_S, short
-from guard.identify import TrustedHops
+from guard.identify import TrustedHops, outer_scheme
 from guard.lookout import DENIED_S, Begun, Lookout
 from guard.memo import Memo
 from guard.model import Agent, Client, Decision, Detecting, Identity, Mode, Request, Signal, Stage
@@ -48,6 +47,9 @@ ACCOUNT, ENTITLEMENT, AUDIO_SECONDS, WORK = (
 )
 HINTS = frozenset((ACCOUNT, ENTITLEMENT, AUDIO_SECONDS, WORK))
 """Headers of the application's answers by which it tells what it knows. They never leave the guard."""
+
+SPOKEN = HINTS | {b"x-emby-authorization", b"x-emby-token"}
+"""Headers of a request that have to be read before it is known whose it is."""
 
 SESSIONS = (
     b"sid", b"session", b"sessionid", b"session_id", b"connect.sid", b"phpsessid", b"jsessionid", b"laravel_session",
@@ -85,12 +87,12 @@ class Watched(NamedTuple):
     place: Place
     account: bytes = b""
     begun: Begun | None = None
+    head: bool = False  # nothing is sent but the head
 
 
 class Told(NamedTuple):
-    """What is known of a request from elsewhere than its headers: the application's word on the account and on what it
-    is entitled to, whether it spoke HTTP/1 to the outermost hop (None = not known), whether it spoke HTTPS, and the
-    JA4 of its connection."""
+    """What is known of a request from elsewhere than its headers: the application's word on the account, whether it
+    spoke HTTP/1 to the outermost hop (None = not known), whether it spoke HTTPS, and the JA4 of its connection."""
 
     account: bytes = b""
     http1: bool | None = None
@@ -99,6 +101,15 @@ class Told(NamedTuple):
 
 
 UNTOLD = Told()
+
+
+def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name, in their order; of several the last, but that cookies may come in several lines (RFC 9113
+    8.2.3)."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        fields[name] = fields[name] + b"; " + value if name == b"cookie" and name in fields else value
+    return fields
 
 
 class Watching:
@@ -111,7 +122,7 @@ class Watching:
         self.secure = terms.secure
         if self.secure is None and policy.site.url:
             self.secure = policy.site.url.startswith("https://")
-        self.passes = Passes(secret)
+        self.passes = Passes(secret, policy.site.name)
         self._session = policy.site.session
         self._account = policy.site.account if policy.site.account and policy.site.account[0] == "header" else None
         self._special = PathPatterns((*terms.traps, *terms.downloads), case_sensitive=policy.site.case_sensitive)
@@ -140,6 +151,8 @@ class Watching:
         self._shapes: Memo[tuple[object, ...], Shape] = Memo(8_192)
         self._places: Memo[tuple[object, ...], Place] = Memo(8_192)
         self._works: Memo[str, str] = Memo(8_192)  # by path: the work that the application named
+        self._names_works = False
+        self._fresh = -1  # an id that was not seen before
         self.whos: Memo[tuple[object, ...], Who] = Memo(16_384)
         self._asked: Memo[bytes, tuple[float, int]] = Memo(8_192)  # who was challenged: since when, how often
 
@@ -165,6 +178,8 @@ class Watching:
             get(b"sec-fetch-site"),
             get(b"sec-ch-ua"),
             get(b"sec-purpose"),
+            get(b"purpose"),
+            get(b"upgrade"),
             http1,
             secure,
             ja4,
@@ -195,13 +210,15 @@ class Watching:
             query = request.query.decode("latin-1")
             special = self.special if self._has_special else None
             place = read_place(readable, query, route_class, request.method, special, self._feeds)
-            if (work := self._works.get(place.path)) is not None:
-                place = place._replace(work=work)
-            if place.serial >= 0:
-                self.lookout.span_with(place.serial)
+            self._fresh = place.serial
             if len(request.target) + len(request.query) <= 512:
                 self._places.keep(key, place)
-        return place
+        return self.named(place)
+
+    def named(self, place: Place) -> Place:
+        """The same, with the work that the application has named for its path, if it has."""
+        work = self._works.get(place.path[:_LONGEST_WHO]) if self._names_works else None
+        return place if work is None or work == place.work else place._replace(work=work)
 
     def special(self, path: str) -> str:
         """What the policy says that a path is: "trap", "download" or ""."""
@@ -213,7 +230,7 @@ class Watching:
     def session(self, request: Request, fields: Mapping[bytes, bytes], client: Client) -> bytes:
         """Eight bytes that stand for the session or the token that a request carries, b"" when it carries none."""
         if request.session:
-            return short(request.session)
+            return short(b"k" + request.session)
         return self.cookies(fields, client)
 
     def cookies(self, fields: Mapping[bytes, bytes], client: Client) -> bytes:
@@ -221,15 +238,15 @@ class Watching:
         cookie = fields.get(b"cookie")
         if cookie is not None and self._session is None:
             name, _, value = cookie.partition(b"=")
-            if name == b"sid" and b";" not in value:  # nothing else stands there
-                return short(value)
+            if name == b"sid" and b";" not in value and len(value) > 2:  # nothing else stands there
+                return short(b"k" + value)
             for pair in cookie.split(b";", 32):
                 name, _, value = pair.partition(b"=")
-                if name.strip().lower() in SESSIONS:
-                    return short(value)
+                if name.strip().lower() in SESSIONS and value.strip(b' "'):
+                    return short(b"k" + value)
         token = fields.get(b"authorization") or fields.get(b"x-emby-authorization") or fields.get(b"x-emby-token")
         if token is not None:
-            return short(token + client.key)
+            return short(b"t" + token + client.key)
         return b""
 
     # -- looking -----------------------------------------------------------------------------------------
@@ -247,7 +264,9 @@ class Watching:
         lower case), None where they were not seen."""
         if decision.identity is Identity.VERIFIED:
             return decision, None
+        self._fresh = -1
         sight = self.sight(request, client, decision, fields, told, path)
+        fresh = self._fresh
         suspicion = self.lookout.watch(sight)
         if decision.rule == TRAP:  # refused already; what is held against it from now on is what counts
             return decision._replace(signals=suspicion.signals), None
@@ -255,6 +274,8 @@ class Watching:
             decision = self.act(decision, sight, suspicion, fields)
             if decision.action in ("refuse", "challenge") and decision.mode is Mode.ENFORCE:
                 return decision, None
+        if fresh >= 0:  # what is refused does not say how far ids reach
+            self.lookout.span_with(fresh)
         return decision, self.watched(sight)
 
     def watched(self, sight: Sight) -> Watched:
@@ -264,7 +285,7 @@ class Watching:
         key = lookout.ear_key(sight, home)
         who = Who(sight.client, home, sight.session, key, lookout.epoch)
         begun = lookout.begin(key, sight.place) if sight.place.role in AUDIBLE else None
-        return Watched(who, sight.place, sight.account, begun)
+        return Watched(who, sight.place, sight.account, begun, sight.method == "HEAD")
 
     def who(
         self,
@@ -275,14 +296,14 @@ class Watching:
     ) -> Who | None:
         """Whose request this is; None where more has to be read to tell. `identify` finds the client behind a peer and
         the line of the header that hops write."""
+        if not SPOKEN.isdisjoint(fields):
+            return None
         get = fields.get
         user_agent, cookie, token = get(b"user-agent"), get(b"cookie"), get(b"authorization")
         known = (peer, hop, user_agent, cookie, token)
         who = self.whos.young.get(known) or self.whos.get(known)
         if who is not None and who.epoch == self.lookout.epoch:
             return who
-        if b"x-emby-token" in fields or b"x-emby-authorization" in fields:
-            return None
         client = identify(peer, () if hop is None else (hop,))[0]
         home = b"c" + client.key + short(user_agent or b"")
         session = self.cookies(fields, client)
@@ -302,7 +323,7 @@ class Watching:
         get = fields.get
         secure = self.secure
         if secure is None:
-            secure = scope.get("scheme") == "https"
+            secure = self.spoke_https(scope)
         shape = self.shape(fields, decision.agent, None, secure)
         if place.role == DOCUMENT and not shape.html:
             place = _as_fetched(place, shape, get(b"accept", b""))
@@ -322,6 +343,11 @@ class Watching:
         )  # fmt: skip
         suspicion = lookout.watch(sight, who.key, who.home)
         return None if suspicion.points < self.least else (sight, suspicion)
+
+    def spoke_https(self, scope: Mapping[str, Any]) -> bool:
+        """Did the client speak HTTPS, as far as the scope and a trusted hop tell?"""
+        own, peer = "https" if scope.get("scheme") == "https" else "http", scope.get("client")
+        return outer_scheme(own, peer[0] if peer else None, scope["headers"], self._trusted) == "https"
 
     def sight(
         self,
@@ -364,7 +390,7 @@ class Watching:
         account = _bounded(told.account or (request.account if self._account is not None else b""))
         session = self.session(request, fields, client)
         if place.signed and not session:
-            session = short(place.user.encode("utf-8", "replace") + client.key)
+            session = short(b"q" + place.user.encode("utf-8", "replace") + client.key)
         if not account:
             account = self.lookout.accounts.get(session) or b"" if session else b""
         return Sight(
@@ -403,7 +429,8 @@ class Watching:
         if found.then == "throttle":
             assert found.limit is not None
             limits = (*decision.limits, found.limit) if found.limit not in decision.limits else decision.limits
-            return labelled._replace(action="throttle", rule=name, limits=limits)
+            settles = decision.settles or found.limit.settles
+            return labelled._replace(action="throttle", rule=name, limits=limits, settles=settles)
         reason = f"This looks like a program that takes the catalogue: {why.reason}."
         left_s = suspicion.until_s - sight.now_s
         retry_s = (left_s if left_s > 0 else self.terms.refuse_s) if found.then == "refuse" else 2.0
@@ -440,7 +467,8 @@ class Watching:
     # -- the answer --------------------------------------------------------------------------------------
 
     def hear(self, watched: Watched, status: int, body_bytes: int, hints: Mapping[bytes, bytes] | None = None) -> None:
-        """An answer is over: `body_bytes` of it were sent. `hints` are the application's words (HINTS)."""
+        """An answer is over: `body_bytes` of it were sent; a `status` of 0 was not noted. `hints` are the application's
+        words (HINTS)."""
         lookout, who, place = self.lookout, watched.who, watched.place
         if watched.begun is not None:
             lookout.end(watched.begun)
@@ -458,11 +486,11 @@ class Watching:
             audio_s = _seconds(hints.get(AUDIO_SECONDS, b""))
             if (work := hints.get(WORK, b"")[:MAX_WORK_CHARS].decode("utf-8", "replace")) and work != place.work:
                 self._works.keep(place.path[:_LONGEST_WHO], work)
-                self._places = Memo(self._places.capacity)  # they are read anew
+                self._names_works = True
         if place.role in AUDIBLE or audio_s >= 0.0:
             if audio_s < 0.0:
                 audio_s = self.audio_s(place, status, body_bytes)
-            if audio_s > 0.0 and status < 400:
+            if audio_s > 0.0 and status in (0, 200, 206) and not watched.head:
                 lookout.learn(key, who.home, audio_s, lookout.clock())
 
     def audio_s(self, place: Place, status: int, body_bytes: int) -> float:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from guard.load import shipped_catalogue
 from guard.model import UNKNOWN_AGENT
-from guard.shape import LIBRARIES, QUIET, WATCHED, Shape, read_shape, untold_shape
+from guard.shape import LIBRARIES, QUIET, Shape, read_shape, untold_shape
 from guard.watching import newest_of
 from tests.conftest import SHARED
 from tests.listeners import browsers
@@ -182,7 +182,10 @@ def test_what_is_read_beside_the_signals() -> None:
 
 # -- whatever comes ------------------------------------------------------------------------------------------
 
-NAMES = st.sampled_from([*WATCHED, b"cookie", b"referer", b"authorization", b"range", b"upgrade", b"sec-purpose"])
+NAMES = st.sampled_from(
+    b"user-agent accept accept-encoding accept-language sec-fetch-site sec-fetch-mode sec-fetch-dest sec-ch-ua via "
+    b"cookie referer authorization range upgrade sec-purpose purpose".split()
+)
 VALUES = st.binary(max_size=80) | st.sampled_from(
     [
         PAGE[b"user-agent"],

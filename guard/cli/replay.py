@@ -8,7 +8,7 @@ import json
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -143,9 +143,16 @@ def _parted(first: str, rest: list[str]) -> tuple[str, list[str]]:
     looks_like_a_log = first == "-" or (Path(first).is_file() and not first.endswith((".yaml", ".yml")))
     if not rest and looks_like_a_log:
         return DEFAULT_POLICY, [first]
-    if rest and looks_like_a_log and first != "-":
+    if rest and looks_like_a_log and first != "-" and _is_log(first):
         return DEFAULT_POLICY, [first, *rest]
     return first, rest
+
+
+def _is_log(name: str) -> bool:
+    """Has a file lines of a known format? A policy may have any name."""
+    with suppress(OSError, ValueError), closing(Source(name)) as source:
+        return detect([line for line in islice(source.lines(), SAMPLE_LINES) if line is not None]) is not None
+    return False
 
 
 # -- reading -----------------------------------------------------------------------------------------------

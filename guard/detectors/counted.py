@@ -1,7 +1,7 @@
 """What is counted of each key: the meters of detection, and their places.
 
 One layout for all keys: what a key never counts costs nothing on the wire. Half-lives are chosen by how long people
-sit: pages two hours, calls and pictures one.
+sit: pages, calls and feeds two hours, bare calls, searches and pictures one.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ SPECS: tuple[Spec, ...] = (
     Decaying("beats", HOUR_S),
     Decaying("heads", HOUR_S),
     Decaying("sitemaps", HOUR_S),
+    Decaying("fed", 2 * HOUR_S),
     Decaying("parts", 10.0),
     Leaky("lead", 1.0),
     FirstSeen("first"),
@@ -46,7 +47,7 @@ SPECS: tuple[Spec, ...] = (
     LastSeen("denied"),
 )
 (
-    DOCUMENTS, COLD, ENTRANCES, LIFE, IMAGES, CALLS, BARE, ODD, SEARCHES, WALKED, BEATS, HEADS, SITEMAPS, PARTS,
+    DOCUMENTS, COLD, ENTRANCES, LIFE, IMAGES, CALLS, BARE, ODD, SEARCHES, WALKED, BEATS, HEADS, SITEMAPS, FED, PARTS,
     LEAD, FIRST, NUMBERS, TUNES, FEEDS, CLIENTS, LIVING, NAMES, HOURS, ASKED,
     AUDIO_S,
     HELD,

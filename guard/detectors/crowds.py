@@ -12,7 +12,7 @@ from guard.model import Signal
 
 
 def dead_prefix(life: Life) -> Signal | None:
-    """A /24 or /48 where page after page is opened and nobody lives. At least four addresses and twelve documents."""
+    """A /24 or /48 where page after page is opened and nobody lives. At least four addresses and ten documents."""
     if life.key[:1] != b"p" or not life.lookout.shows_parts:
         return None
     documents = min(life[of.DOCUMENTS], life[of.ASKED])
@@ -53,7 +53,7 @@ def dead_shape(life: Life) -> Signal | None:
 
 def shared_sequence(life: Life) -> Signal | None:
     """Ids one after the other, spread over addresses that look alike or lie side by side."""
-    if life.key[:1] not in b"hp" or life[of.LIVING] > 0:
+    if life.key[:1] not in b"hp" or life[of.LIVING] > 0 or life[of.NAMES] < 4:
         return None
     chain = life.chain(of.NUMBERS)
     if chain < 12:

@@ -11,10 +11,11 @@ from guard.places import AUDIO, PLAYLIST, SEARCH, SEGMENT
 def lifeless_documents(life: Life) -> Signal | None:
     """Documents that no stylesheet, picture, call or beacon ever follows.
 
-    People: 16 to 20 pages of a text browser, which keeps its cookie and comes from our own pages. Hence the bound: 22
-    for who does neither, 44 for who does both; 8 for programs that say they are.
+    People: 16 to 20 pages of a text browser, which keeps its cookie and comes from our own pages. Hence the bound: 24
+    for who does neither (18 if each comes from outside), 44 for who does one of them; 8 for programs that say they are.
     """
-    count, alive = min(life[of.DOCUMENTS], life[of.ASKED]) + life[of.SITEMAPS], life[of.LIFE] + 0.5 * life[of.CALLS]
+    count = min(life[of.DOCUMENTS], life[of.ASKED]) + life[of.SITEMAPS]
+    alive = life[of.LIFE] + 0.5 * life[of.CALLS] + life[of.TUNES]
     shape = life.shape
     if life.known or count < 4 or alive > 0.12 * count or not (shape.library or life.lookout.shows_parts):
         return None
@@ -54,7 +55,7 @@ def cold_audio(life: Life) -> Signal | None:
         return None
     if not life.lookout.heard_of(client, life.now_s):
         return None
-    if life.of(client, of.COLD) > 0.4 and life.of(client, of.LIFE) < 0.4 and life[of.LIFE] < 0.4:
+    if life.of(client, of.COLD) > 0.4 and not _lives(life, client):
         several = life.lookout.cold_music(client, life.now_s)
         return Signal(
             "cold music",
@@ -62,6 +63,15 @@ def cold_audio(life: Life) -> Signal | None:
             "it opened a page and took the music, and nothing that such a page needs",
         )
     return None
+
+
+def _lives(life: Life, client: bytes) -> bool:
+    """Has an ear, or its address under its name, shown what a page needs even if all its parts are in a cache? A player
+    alone asks once where the music is; a page has more to ask."""
+    return any(
+        life.of(key, of.LIFE) >= 0.4 or (life.of(key, of.CALLS) >= 0.4 and life.of(key, of.ASKED) >= 4)
+        for key in (life.key, client)
+    )
 
 
 def data_for_nobody(life: Life) -> Signal | None:
@@ -86,7 +96,9 @@ def calls_without_life(life: Life) -> Signal | None:
     into a search counts once.
     """
     count = life[of.ASKED]
-    if life.known or life.shape.signed or count < 12 or life.shape.bare or not life.lookout.shows_parts:
+    if life.known or life.shape.signed or count < 12 or life.shape.bare:
+        return None
+    if not (life.lookout.shows_parts and life.lookout.shows_pictures):
         return None
     if life[of.LIFE] > 0.04 * count or life[of.TUNES] > 0.1 * count or life[of.DOCUMENTS] > 0.3 * count:
         return None
@@ -100,11 +112,11 @@ def calls_without_life(life: Life) -> Signal | None:
 
 def many_pages(life: Life) -> Signal | None:
     """More different pages an hour than anybody reads. People: 60 albums compared in one sitting."""
-    count = life[of.ASKED]
+    count = min(life[of.ASKED], life[of.DOCUMENTS])
     if life.known or life.shape.quiet or count < 90 or life[of.TUNES] > 0.02 * count:
         return None
     an_hour = count / max(1.0, (life.now_s - life[of.FIRST]) / of.HOUR_S)
-    if an_hour < 90 or not (life.session or life[of.LIVING] <= 1):
+    if an_hour < 90 or not (life.session or life.of(b"a" + life.sight.client.key, of.LIVING) <= 1):
         return None
     return Signal(
         "many pages", min(36.0, 30.0 * an_hour / 180.0), f"{an_hour:.0f} different pages an hour, and no music"
@@ -120,7 +132,7 @@ def images_only(life: Life) -> Signal | None:
         return None
     if life[of.TUNES] > 0 or life.of(b"a" + life.sight.client.key, of.DOCUMENTS) > 0.5:
         return None
-    if shape.referer or shape.cookie:
+    if shape.referer or shape.cookie or shape.site == b"cross-site":
         if not life.lookout.shows_pages:
             return None
         bound = 150.0

@@ -17,9 +17,9 @@ def sequence(life: Life) -> Signal | None:
     points = min(40.0, 30.0 * (chain - 2) / 22.0)
     if life.shape.token and not life.known:  # an app that syncs looks just so: whether it may, its server knows
         return Signal("sequence", min(18.0, points), f"{chain} ids one after the other, with a token")
-    if life.known or (life.session and life[of.LIFE] > 2):
+    if life.known or (life.session and life[of.LIFE] > 0.5):
         points /= 2.5
-    elif life[of.LIFE] > 2 or life.sight.place.role not in (DOCUMENT, DATA, IMAGE):
+    elif life[of.LIFE] > 0.5 or life.sight.place.role not in (DOCUMENT, DATA, IMAGE):
         points /= 1.5
     return Signal("sequence", points, f"{chain} ids one after the other")
 
@@ -40,7 +40,7 @@ def feeds(life: Life) -> Signal | None:
     """
     if life.sight.place.role != FEED and life.sight.method != "HEAD":
         return None
-    found, heads = life[of.FEEDS], life[of.HEADS]
+    found, heads = min(life[of.FEEDS], life[of.FED]), life[of.HEADS]
     if (found < 2 and heads < 8) or life.known:
         return None
     points = 1.8 * found + 1.05 * heads

@@ -19,6 +19,7 @@ from guard.hosts import is_host
 from guard.identify import TrustedHops
 from guard.memo import Memo
 from guard.model import Headers, Reply, Said
+from guard.watching import by_name
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_TARGET_BYTES = 8 * 1024
@@ -265,10 +266,10 @@ class RequestHead:
 
     @property
     def fields(self) -> dict[bytes, bytes]:
-        """The fields by name, in their order; of several the last."""
+        """The fields by name, in their order; of several the last, cookies joined."""
         found = self._mapping
         if found is None:
-            found = self._mapping = {name: value for _, name, value in self._fields}
+            found = self._mapping = by_name((name, value) for _, name, value in self._fields)
         return found
 
     def for_upstream(self, trusted: bool) -> bytes:

@@ -355,7 +355,9 @@ class RedisStore:
             return
         if entry.op == b"c":
             self._unask(entry)
-            self._tell_places(entry.plan, entry.slot)
+            if len(self._dirty) < MAX_CHARGES:
+                self._dirty[entry.slot] = entry.plan
+            self._sync_soon()  # not at once: a server that answers so may go on answering so
         elif entry.charge:
             charge, entry.charge = entry.charge, 0
             self._charge(entry.plan, entry.slot, charge)
