@@ -276,7 +276,9 @@ class Lookout:
         key = ear.key
         cold = not ear.alive
         held = self._held(ear, now_s)
-        if held is None and cold and key[:1] == b"s" and self.meters_of(key, LIFE, now_s) < 0.4:
+        if cold and key[:1] == b"s" and self.meters_of(key, LIFE, now_s) >= 0.4:  # another worker has seen it live
+            ear.alive, cold = True, False
+        if held is None and cold and key[:1] == b"s":
             client = self._ears.get(home)
             held = self._held(client, now_s) if client is not None else self._held_elsewhere(home, now_s)
         if held is not None:

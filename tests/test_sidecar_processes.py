@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -122,7 +123,8 @@ async def test_an_api_that_keeps_dying_takes_no_traffic_with_it_and_comes_back(t
             until = time.monotonic() + 3.5
             while time.monotonic() < until:
                 for api in {*running.workers()} - {worker}:
-                    os.kill(api, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):  # gone already, and its parent has just seen it
+                        os.kill(api, signal.SIGKILL)
                     killed.add(api)
                 assert (await ask(running.port)).endswith(b"ok")
             assert running.process.poll() is None

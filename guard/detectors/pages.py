@@ -100,7 +100,7 @@ def calls_without_life(life: Life) -> Signal | None:
         return None
     if not (life.lookout.shows_parts and life.lookout.shows_pictures):
         return None
-    if life[of.LIFE] > 0.04 * count or life[of.TUNES] > 0.1 * count or life[of.DOCUMENTS] > 0.3 * count:
+    if life[of.LIFE] > 0.02 * count or life[of.TUNES] > 0.1 * count or life[of.DOCUMENTS] > 0.3 * count:
         return None
     bound = 150.0 if life.sight.place.role == SEARCH else 60.0
     if life.shape.token:  # an app: it has its pictures from elsewhere, perhaps
