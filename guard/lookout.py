@@ -91,6 +91,13 @@ MAX_WAITING = 20_000
 MAX_IN_FLIGHT = 64
 """Of one key; more are not counted."""
 
+FEW = 2
+"""With so much music on its way to it at once nobody draws attention."""
+
+HURRIED, UNHURRIED = 16, 32
+"""Who lives is judged each time so much was asked, by weight: the first when something was held against it the last
+time, the second when nothing was."""
+
 HEARD_S = 0.12
 """So long after a question the fleet has told what it knows of a key."""
 LONGEST_S = 3600.0
@@ -128,17 +135,17 @@ _PARTS_OF_PAGES = frozenset((IMAGE, ASSET))
 _NAVIGABLE = frozenset((ACT, DOCUMENT, EMBED, IMAGE, AUDIO, FEED, SITEMAP, SEARCH, DOWNLOAD, TRAP))
 """What people open in a tab."""
 
+_WEIGHT = tuple({DOWNLOAD: 99, AUDIO: 16, PLAYLIST: 8, DOCUMENT: 4}.get(role, 1) for role in range(len(ROLES)))
+"""How much a request of each kind brings forward the next judgement; a download is judged each time."""
+
 _LISTS = (".m3u", ".pls", ".xspf")
 """Playlists that pages link to, for a player to open."""
 
 
-Begun = tuple[bytes, tuple[str, str]]
-"""An ear, and what is on its way to it: a work and a path."""
-
-
 class Ear:
     """What this worker knows of one ear beside its numbers: what is held against it and whether it was seen to live;
-    when it has to be noted, and a sign of life counted, next; how many things with an id it asked for."""
+    when it has to be noted, and a sign of life counted, next; how many things with an id it asked for, or how much may
+    still be asked before it is judged again; which parts of which works are on their way to it, and how many times."""
 
     __slots__ = (
         "ahead",
@@ -148,16 +155,17 @@ class Ear:
         "called",
         "cold_s",
         "doubted",
+        "flying",
         "held",
         "kept_s",
         "key",
         "lead_due_s",
         "lead_s",
+        "left",
         "live_s",
         "lively",
         "mercy_s",
         "note_s",
-        "opened",
         "paged",
         "signs",
         "times",
@@ -170,16 +178,21 @@ class Ear:
         self.alive = False
         self.held: Suspicion | None = None
         self.live_s = self.call_s = self.note_s = -inf
-        self.asked = 0
+        self.asked = self.left = 0
         self.lively = 0.0
         self.ahead = 0
         self.called = self.paged = self.doubted = False
         self.cold_s = -inf
         self.typed = ""
-        self.times = self.signs = self.opened = 0
+        self.times = self.signs = 0
         self.lead_s, self.lead_due_s = 0.0, -inf
         self.kept_s = self.mercy_s = -inf
         self.work = ""
+        self.flying: dict[tuple[str, str], int] | None = None
+
+
+Begun = tuple[Ear, tuple[str, str]]
+"""An ear, and what is on its way to it: a work and a path."""
 
 
 class Lookout:
@@ -210,54 +223,54 @@ class Lookout:
         self._days: dict[bytes, float] = {}  # accounts' days on which something was kept
         self._days_due_s = -inf
         self._waiting: deque[tuple[float, tuple[bytes, ...], bool]] = deque()
-        self._flying: dict[bytes, dict[tuple[str, str], int]] = {}
         self._splits: Memo[tuple[bytes, str], list[float]] = Memo(2_048)
         self._ids: dict[int, list[int]] = {}  # of each kind how many were seen, and some of them
 
     # -- one request -------------------------------------------------------------------------------------
 
-    def glance(self, key: bytes, place: Place) -> bool:
-        """Count one more request of an ear that is known to live, where a glance is enough. False when it is not; then
+    def glance(self, key: bytes, place: Place) -> Ear | None:
+        """Count one more request of an ear that is known to live, where a glance is enough. None when it is not; then
         nothing was counted."""
         ear = self._ears.young.get(key)
         if ear is None or not ear.alive or ear.doubted or ear.held is not None:
-            return False
+            return None
+        role = place.role
+        if role == SEGMENT:
+            flying = ear.flying
+            if ear.work != place.work or ear.left < 1 or (flying is not None and len(flying) > FEW):
+                return None
+            ear.left -= 1
+            return ear
         now_s = self.clock()
         if now_s >= ear.note_s:
-            return False
-        role = place.role
+            return None
         if role in _PARTS_OF_PAGES:
             if now_s >= ear.live_s:
-                return False
+                return None
             ear.lively += 1.0
-            return True
+            return ear
         if role == DATA:
             if place.serial >= 0:
-                if not (ear.asked + 1) & 15:
-                    return False
-                ear.asked += 1
+                if ear.left < 1:
+                    return None
+                ear.left -= 1
                 self.meters.see(key, NUMBERS, place.serial, now_s)
-            return True
-        if role == SEGMENT:
-            if ear.work != place.work or not (ear.asked + 1) & 15 or not self.few_lanes(key):
-                return False
-            ear.asked += 1
-            return True
+            return ear
         if role == PLAYLIST:
-            if not (ear.asked + 1) & 1 or place.public:
-                return False
-            ear.asked += 1
+            if ear.left < _WEIGHT[PLAYLIST] or place.public:
+                return None
+            ear.left -= _WEIGHT[PLAYLIST]
             if ear.work != place.work:
                 ear.work = place.work
                 self.meters.see(key, TUNES, place.work.encode("utf-8", "replace"), now_s)
-            return True
-        if role == DOCUMENT and (ear.opened + 1) & 3:
-            ear.opened += 1
+            return ear
+        if role == DOCUMENT and ear.left >= _WEIGHT[DOCUMENT]:
+            ear.left -= _WEIGHT[DOCUMENT]
             self._pages += 1.0
             self.meters.see(key, ASKED, place.path.encode("utf-8", "replace"), now_s)
             self._wait(now_s, (key,), entrance=False, at_once=False)
-            return True
-        return False
+            return ear
+        return None
 
     def watch(self, sight: Sight, key: bytes | None = None, home: bytes | None = None) -> Suspicion:
         """Count a request, and tell what is held against it. `key` and `home` are those of `ear_key` and `client_key`,
@@ -325,6 +338,7 @@ class Lookout:
                 points = sight.terms.refuse_at - 1.0
         suspicion = Suspicion(points, signals)
         if judged:
+            ear.left = min(ear.left, HURRIED)
             ear.doubted = points >= DOUBTED
             if ear.doubted:
                 self.meters.follow(key, now_s)
@@ -429,8 +443,7 @@ class Lookout:
             add(key, ODD, 1.0, now_s)
             judged = True
         if role in _DOCUMENTS:
-            ear.opened += 1
-            judged = cold or role != DOCUMENT or not ear.opened & 3
+            judged = cold or role != DOCUMENT or _is_due(ear, role)
             if role == SITEMAP:
                 add(key, SITEMAPS, 1.0, now_s)
             else:
@@ -459,10 +472,8 @@ class Lookout:
                 meters.see(home, TUNES, work, now_s)
             if role == DOWNLOAD and sight.account:
                 self._keep_today(sight.account, place, now_s)
-            ear.asked += 1
-            seldom = 15 if role == SEGMENT else 1
-            judged = judged or cold or not ear.asked & seldom or not self.few_lanes(key)
-            if sight.start > 0 and sight.end >= 0 and (beside := self.side_by_side(key, place)):
+            judged = cold or _is_due(ear, role) or judged or (ear.flying is not None and len(ear.flying) > FEW)
+            if sight.start > 0 and sight.end >= 0 and (beside := _beside(ear, place)):
                 add(key, PARTS, 1.0, now_s)
                 if beside >= 2:
                     self._split(key, place.work, now_s)
@@ -558,8 +569,11 @@ class Lookout:
                 ear.asked += 1
                 judged = judged or not ear.asked & 7
         if sight.place.serial >= 0:
-            ear.asked += 1
-            judged = judged or not ear.asked & (15 if ear.alive else 7)
+            if ear.alive:
+                judged = _is_due(ear, DATA) or judged
+            else:
+                ear.asked += 1
+                judged = judged or not ear.asked & 7
         return judged
 
     def _call_of_a_page(self, sight: Sight, role: int, home: bytes, ear: Ear) -> None:
@@ -657,11 +671,6 @@ class Lookout:
         times.append(now_s)
         del times[:-8]
 
-    def side_by_side(self, ear: bytes, place: Place) -> int:
-        """How many answers with parts of this file are on their way to an ear."""
-        flying = self._flying.get(ear)
-        return flying.get((place.work, place.path), 0) if flying else 0
-
     def heard_of(self, home: bytes, now_s: float) -> bool:
         """Has the fleet told what it knows of an address? It is asked at the first time; a worker alone knows all."""
         if not self.shared:
@@ -751,36 +760,12 @@ class Lookout:
 
     def begin(self, key: bytes, place: Place) -> Begun | None:
         """An answer with music is being sent to an ear; hand what this gives to `end`."""
-        flying = self._flying.get(key)
-        if flying is None:
-            if len(self._flying) >= MAX_WAITING:
-                return None
-            flying = self._flying[key] = {}
-        name = (place.work, place.path)
-        if name not in flying and len(flying) >= MAX_IN_FLIGHT:
-            return None
-        flying[name] = flying.get(name, 0) + 1
-        return key, name
-
-    def few_lanes(self, key: bytes) -> bool:
-        """Is next to nothing on its way to an ear?"""
-        flying = self._flying.get(key)
-        return flying is None or len(flying) <= 2
-
-    def end(self, begun: Begun) -> None:
-        """That answer is over."""
-        key, name = begun
-        flying = self._flying.get(key)
-        if flying is not None and name in flying:
-            flying[name] -= 1
-            if not flying[name]:
-                del flying[name]
-            if not flying:
-                del self._flying[key]
+        return begin(self._ears.young.get(key) or self._ears.get(key) or self._meet(key), place)
 
     def lanes(self, ear: bytes, work: str) -> tuple[int, int]:
         """How many different files or segments are being sent to an ear at once; and how many segments of this work."""
-        flying = self._flying.get(ear) or {}
+        known = self._ears.get(ear)
+        flying = (known.flying if known is not None else None) or {}
         return len(flying), sum(1 for of, _ in flying if of == work)
 
     # -- answers -----------------------------------------------------------------------------------------
@@ -790,7 +775,11 @@ class Lookout:
         ear = self._ears.young.get(key) or self._ears.get(key)
         if ear is None:
             self.meters.add(key, LEAD, audio_s, now_s)
-            return
+        else:
+            self.gain(ear, home, audio_s, now_s)
+
+    def gain(self, ear: Ear, home: bytes, audio_s: float, now_s: float) -> None:
+        """As `learn`, of an ear that is at hand."""
         ear.lead_s += audio_s
         if now_s >= ear.lead_due_s:
             self._tell_lead(ear, home, now_s)
@@ -838,6 +827,46 @@ class Lookout:
                 self._crowds.keep(key, known)
             found += known[1]
         return found
+
+
+def begin(ear: Ear, place: Place) -> Begun | None:
+    """As `Lookout.begin`, of an ear that is at hand."""
+    flying = ear.flying
+    if flying is None:
+        flying = ear.flying = {}
+    name = (place.work, place.path)
+    if name in flying:
+        flying[name] += 1
+    elif len(flying) < MAX_IN_FLIGHT:
+        flying[name] = 1
+    else:
+        return None
+    return ear, name
+
+
+def end(begun: Begun) -> None:
+    """That answer is over."""
+    ear, name = begun
+    flying = ear.flying
+    if flying is not None and name in flying:
+        if flying[name] > 1:
+            flying[name] -= 1
+        else:
+            del flying[name]
+
+
+def _beside(ear: Ear, place: Place) -> int:
+    """How many answers with parts of this file are on their way to an ear."""
+    return ear.flying.get((place.work, place.path), 0) if ear.flying else 0
+
+
+def _is_due(ear: Ear, role: int) -> bool:
+    """Is it time to judge an ear that lives? What it asks for weighs, and so much may be asked in between."""
+    ear.left -= _WEIGHT[role]
+    if ear.left >= 0:
+        return False
+    ear.left = UNHURRIED
+    return True
 
 
 def _louder(found: list[Signal], others: list[Signal]) -> list[Signal]:

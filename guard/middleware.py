@@ -27,6 +27,7 @@ from guard.errors import PolicyError, Problem
 from guard.hosts import is_host
 from guard.identify import outer_scheme
 from guard.ledger.versions import Versions
+from guard.lookout import begin
 from guard.memo import Memo
 from guard.model import Admission, Decision, Headers, Identity, Mode, Reply, Request, Said, Signed
 from guard.places import DOCUMENT, Place
@@ -46,7 +47,6 @@ from guard.watching import (
     Told,
     Watched,
     Watching,
-    Who,
     by_name,
 )
 from guard.witness import give_witness
@@ -105,8 +105,9 @@ class _Limited:
         return client.key
 
 
-Looked = tuple[Watching, Decision, Place]
-"""What each request of a known kind is held against where the policy looks at who asks."""
+Looked = tuple[Watching, Decision, Place, int]
+"""What each request of a known kind is held against where the policy looks at who asks; the role of the place once
+more."""
 
 Passing = tuple[frozenset[bytes], list[tuple[bytes, bytes]], _Limited | None, Looked | None]
 """How requests of a known kind pass: what is stated on their answers, the limit that has to admit them, and how they
@@ -164,11 +165,14 @@ class _Song(_Heard):
     sent: int
 
     def __call__(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.body":
+            self.sent += len(message.get("body", b""))
+            return self.send(message)
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        else:
-            self.sent += _sent_bytes(message)
-        return _Heard.__call__(self, message)
+            return _Heard.__call__(self, message)
+        self.sent += _sent_bytes(message)
+        return self.send(message)
 
 
 class _Terms:
@@ -275,10 +279,11 @@ class GuardMiddleware:
             headers = scope["headers"]
             fields = dict(headers)
             if len(fields) == len(headers):  # nothing stands twice
+                user_agent = fields.get(b"user-agent")
                 known = self._passing.young.get(
                     (
                         scope.get("raw_path"),
-                        fields.get(b"user-agent"),
+                        user_agent,
                         scope["method"],
                         scope["path"],
                         fields.get(b"host"),
@@ -289,22 +294,23 @@ class GuardMiddleware:
                     limited, looked = known[2], known[3]
                     peer = scope.get("client")
                     peer = peer[0] if peer else None
-                    who = place = None
                     if looked is not None:
-                        watching, decision, place = looked
+                        watching, decision, place, role = looked
                         get = fields.get
                         hop = get(watching.hop)
-                        who = watching.whos.young.get(
-                            (peer, hop, get(b"user-agent"), get(b"cookie"), get(b"authorization"))
-                        )
-                        place = watching.named(place)
-                        if who is None or who.epoch != watching.lookout.epoch or not SPOKEN.isdisjoint(fields):
+                        who = watching.whos.young.get((peer, hop, user_agent, get(b"cookie"), get(b"authorization")))
+                        lookout = watching.lookout
+                        if who is None or who.epoch != lookout.epoch or not fields.keys().isdisjoint(SPOKEN):
                             who = watching.who(self._terms.guard.for_host(get(b"host")).stand, peer, hop, fields)
                             if who is None:
                                 await self._consider(scope, receive, send)
                                 return
-                        opened = get(b"sec-fetch-dest") == b"document"  # as a page: then it has to be one
-                        if opened is not (place.role == DOCUMENT) or not watching.lookout.glance(who.key, place):
+                        if watching.names_works:
+                            place = watching.named(place)
+                        ear = None
+                        if (get(b"sec-fetch-dest") == b"document") is (role == DOCUMENT):  # as a page: it has to be one
+                            ear = lookout.glance(who.key, place)
+                        if ear is None:
                             found = watching.gaze(who, fields, scope, decision, place)
                             if found is not None:
                                 await self._suspect(scope, receive, send, looked, *found, fields)
@@ -322,41 +328,40 @@ class GuardMiddleware:
                                 return
                         limited.guard.admitted += 1
                     scope[_DONE] = True
-                    if who is None or looked is None or place is None:
+                    if looked is None:
                         head = _Head()
                         head.send = send
                         head.stated = known
                         return await self.app(scope, receive, head)
-                    if place.role in AUDIBLE:
-                        await self._play(scope, receive, send, known, looked[0], who, place)
+                    if role in AUDIBLE:
+                        song = _Song()
+                        song.send = send
+                        song.stated = known
+                        song.hints = None
+                        song.status = song.sent = 0
+                        begun = lookout.begin(who.key, place) if ear is None else begin(ear, place)
+                        try:
+                            await self.app(scope, receive, song)
+                        finally:
+                            sent = song.sent if scope["method"] != "HEAD" else 0
+                            state = scope.get("state")
+                            if begun is not None and song.hints is None and not (state and _state_words(scope)):
+                                watching.hear_song(begun, who.home, place, song.status, sent)
+                            else:
+                                watched = Watched(who, place, b"", begun, scope["method"] == "HEAD")
+                                _hear(watching, watched, song.hints, scope, song.status, sent)
                         return
                     heard = _Heard()
                     heard.send = send
                     heard.stated = known
                     heard.hints = None
                     await self.app(scope, receive, heard)
-                    if heard.hints is not None or "state" in scope:
+                    state = scope.get("state")
+                    if heard.hints is not None or (state and _state_words(scope)):
                         watched = Watched(who, place, head=scope["method"] == "HEAD")
-                        _hear(looked[0], watched, heard.hints, scope)
+                        _hear(watching, watched, heard.hints, scope)
                     return
         await self._consider(scope, receive, send)
-
-    async def _play(
-        self, scope: Scope, receive: Receive, send: Send, known: Passing, watching: Watching, who: Who, place: Place
-    ) -> None:
-        """Pass on a request for music against which nothing is held, and hear how much of it was sent."""
-        song = _Song()
-        song.send = send
-        song.stated = known
-        song.hints = None
-        song.status = song.sent = 0
-        begun = watching.lookout.begin(who.key, place)
-        try:
-            await self.app(scope, receive, song)
-        finally:
-            head = scope["method"] == "HEAD"
-            watched = Watched(who, place, b"", begun, head)
-            _hear(watching, watched, song.hints, scope, song.status, 0 if head else song.sent)
 
     async def _suspect(
         self,
@@ -370,7 +375,7 @@ class GuardMiddleware:
     ) -> None:
         """Something is held against a request that was counted."""
         scope[_DONE] = True
-        watching, decision, _ = looked
+        watching, decision = looked[:2]
         guard = self._terms.guard
         if self._terms.several:
             guard = guard.for_host(fields.get(b"host"))
@@ -466,7 +471,7 @@ class GuardMiddleware:
                         await self.app(scope, receive, _stating(send, stated, scope.get(_HEARD)))
                         guard.count(decision)
                         return
-                    looked = (watching, decision, place)
+                    looked = (watching, decision, place, place.role)
                 _remember(terms, scope, request, host, (*stated, limited, looked))
             await self.app(scope, receive, _stating(send, stated, scope.get(_HEARD)))
             guard.count(decision)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from guard.browsers import Claim
 from guard.detectors.counted import DAY_S, short
 from guard.identify import TrustedHops, outer_scheme
-from guard.lookout import DENIED_S, Begun, Lookout
+from guard.lookout import DENIED_S, Begun, Ear, Lookout, begin, end
 from guard.memo import Memo
 from guard.model import Agent, Client, Decision, Detecting, Identity, Mode, Request, Signal, Stage
 from guard.passes import Passes
@@ -151,7 +151,7 @@ class Watching:
         self._shapes: Memo[tuple[object, ...], Shape] = Memo(8_192)
         self._places: Memo[tuple[object, ...], Place] = Memo(8_192)
         self._works: Memo[str, str] = Memo(8_192)  # by path: the work that the application named
-        self._names_works = False
+        self.names_works = False  # did the application name any?
         self._fresh = -1  # an id that was not seen before
         self.whos: Memo[tuple[object, ...], Who] = Memo(16_384)
         self._asked: Memo[bytes, tuple[float, int]] = Memo(8_192)  # who was challenged: since when, how often
@@ -217,7 +217,7 @@ class Watching:
 
     def named(self, place: Place) -> Place:
         """The same, with the work that the application has named for its path, if it has."""
-        work = self._works.get(place.path[:_LONGEST_WHO]) if self._names_works else None
+        work = self._works.get(place.path[:_LONGEST_WHO]) if self.names_works else None
         return place if work is None or work == place.work else place._replace(work=work)
 
     def special(self, path: str) -> str:
@@ -471,7 +471,7 @@ class Watching:
         words (HINTS)."""
         lookout, who, place = self.lookout, watched.who, watched.place
         if watched.begun is not None:
-            lookout.end(watched.begun)
+            end(watched.begun)
         audio_s, key = -1.0, who.key
         if hints and self.terms.hints:
             account = _bounded(hints.get(ACCOUNT, b"")) or watched.account
@@ -486,12 +486,19 @@ class Watching:
             audio_s = _seconds(hints.get(AUDIO_SECONDS, b""))
             if (work := hints.get(WORK, b"")[:MAX_WORK_CHARS].decode("utf-8", "replace")) and work != place.work:
                 self._works.keep(place.path[:_LONGEST_WHO], work)
-                self._names_works = True
+                self.names_works = True
         if place.role in AUDIBLE or audio_s >= 0.0:
             if audio_s < 0.0:
                 audio_s = self.audio_s(place, status, body_bytes)
             if audio_s > 0.0 and status in (0, 200, 206) and not watched.head:
                 lookout.learn(key, who.home, audio_s, lookout.clock())
+
+    def hear_song(self, begun: Begun, home: bytes, place: Place, status: int, body_bytes: int) -> None:
+        """As `hear`, of music that nothing was told about."""
+        end(begun)
+        audio_s = self.audio_s(place, status, body_bytes)
+        if audio_s > 0.0:
+            self.lookout.gain(begun[0], home, audio_s, self.lookout.clock())
 
     def audio_s(self, place: Place, status: int, body_bytes: int) -> float:
         """How much music is in so many bytes of an answer, as far as the policy tells."""

@@ -781,7 +781,7 @@ def test_what_waits_or_is_on_its_way_is_bounded() -> None:
     for number in range(25_000):
         site.lookout._wait(0.0, (b"k%d" % number,), False, at_once=False)
         site.lookout.begin(b"k%d" % number, place)
-    assert len(site.lookout._waiting) == len(site.lookout._flying) == MAX_WAITING
+    assert len(site.lookout._waiting) == MAX_WAITING
     site.later(10).ask("/track/1", PYTHON)
     assert len(site.lookout._waiting) == 0
     assert site.lookout.meters.read(b"k19999", site.now_s) is not None  # it was counted, not forgotten
@@ -798,10 +798,11 @@ def test_one_ear_in_flight_is_bounded_and_what_has_ended_is_gone() -> None:
         if decision.action == "refuse":
             break
     assert len(watched) >= 4
-    assert 0 < max(map(len, site.lookout._flying.values())) <= MAX_IN_FLIGHT
+    flying = watched[0].begun[0].flying
+    assert 0 < len(flying) <= MAX_IN_FLIGHT
     for seen in watched:
         site.guard.hear(seen, 200, 1_000)
-    assert site.lookout._flying == {}
+    assert flying == {}
 
 
 # -- whatever comes ------------------------------------------------------------------------------------------
