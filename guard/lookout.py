@@ -94,7 +94,7 @@ MAX_IN_FLIGHT = 64
 FEW = 2
 """With so much music on its way to it at once nobody draws attention."""
 
-HURRIED, UNHURRIED = 16, 32
+HURRIED, UNHURRIED = 16, 64
 """Who lives is judged each time so much was asked, by weight: the first when something was held against it the last
 time, the second when nothing was."""
 

@@ -298,13 +298,16 @@ class GuardMiddleware:
                         watching, decision, place, role = looked
                         get = fields.get
                         hop = get(watching.hop)
-                        who = watching.whos.young.get((peer, hop, user_agent, get(b"cookie"), get(b"authorization")))
+                        known_as = watching.whos.young.get(
+                            (peer, hop, user_agent, get(b"cookie"), get(b"authorization"))
+                        )
                         lookout = watching.lookout
-                        if who is None or who.epoch != lookout.epoch or not fields.keys().isdisjoint(SPOKEN):
-                            who = watching.who(self._terms.guard.for_host(get(b"host")).stand, peer, hop, fields)
-                            if who is None:
+                        if known_as is None or known_as.epoch != lookout.epoch or not fields.keys().isdisjoint(SPOKEN):
+                            known_as = watching.who(self._terms.guard.for_host(get(b"host")).stand, peer, hop, fields)
+                            if known_as is None:
                                 await self._consider(scope, receive, send)
                                 return
+                        who = known_as
                         if watching.names_works:
                             place = watching.named(place)
                         ear = None

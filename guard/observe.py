@@ -21,9 +21,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import count, islice
+from itertools import compress, count, islice
 from math import exp2, inf
-from operator import sub
+from operator import itemgetter, sub
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from guard.memo import Memo
@@ -160,6 +160,7 @@ _KINDS: dict[type, int] = {
     Runs: _FEW,
 }
 _AGES = "no"
+_MOMENTS = (_LAST, _FIRST)
 _FORMAT = b"1"  # of the value on the server
 _HEAD = 6  # bytes of a value before its numbers: the layout's digest, the server's milliseconds
 _LONGEST_ELEMENT = 64  # bytes whose digest is worth remembering
@@ -186,7 +187,24 @@ class Layout:
     two bits a column say how wide it is (absent, 2, 4 or 8 bytes), then follow those that are there.
     """
 
-    __slots__ = ("_shapes", "constants", "digest", "fresh", "letters", "plans", "position", "sets", "slots", "specs")
+    __slots__ = (
+        "_shapes",
+        "buckets",
+        "columns",
+        "constants",
+        "digest",
+        "fresh",
+        "letters",
+        "moments",
+        "opened",
+        "plans",
+        "position",
+        "sets",
+        "slots",
+        "specs",
+        "told_of",
+        "unsent_of",
+    )
 
     def __init__(self, specs: Sequence[Spec]) -> None:
         self.specs = tuple(specs)
@@ -210,7 +228,13 @@ class Layout:
         self.sets = sets
         self.slots = 2 * len(sets)
         self.fresh = array("d", cells)
+        # Of most keys most meters stand at nothing: what does not is picked out of all its cells at once.
+        self.columns = range(len(plans))
+        self.moments = tuple(column for column, plan in enumerate(plans) if plan[0] in _MOMENTS)
+        self.told_of, self.unsent_of = _picker([at for _, at, _ in plans]), _picker([at + 1 for _, at, _ in plans])
+        self.opened = tuple((index, plan, plan.at, plan.opens_at) for index, plan in sets.items())
         leaky = [plan for plan in plans if plan[0] == _LEAKY]
+        self.buckets = {plans.index(plan): number for number, plan in enumerate(leaky)}
         self.letters = "".join(_LETTERS[plan[0]] for plan in plans) + "m" * len(leaky)
         self.constants = [abs(plan[2]) for plan in plans] + [0.0] * len(leaky)
         self.digest = blake2b(_FORMAT + repr(self.specs).encode(), digest_size=4).digest()
@@ -228,20 +252,18 @@ class Layout:
 
     def encode(self, row: Sequence[float]) -> bytes:
         """One key's columns as they travel; ages are whole milliseconds and one."""
-        bits = shift = 0
+        bits = 0
         present: list[float] = []
-        for value in row:
-            if value:
-                if 0.0 < value <= 65535.0 and value.is_integer():
-                    bits |= 1 << shift
-                    present.append(int(value))
-                elif self.letters[shift >> 1] in _AGES:
-                    bits |= (2 if value < 4294967296.0 else 3) << shift
-                    present.append(int(value))
-                else:
-                    bits |= (2 if -65536.0 < value < 65536.0 else 3) << shift
-                    present.append(value)
-            shift += 2
+        for column in compress(range(len(row)), row):
+            value = row[column]
+            if 0.0 < value <= 65535.0 and value.is_integer():
+                width, value = 1, int(value)
+            elif self.letters[column] in _AGES:
+                width, value = 2 if value < 4294967296.0 else 3, int(value)
+            else:
+                width = 2 if -65536.0 < value < 65536.0 else 3
+            bits |= width << 2 * column
+            present.append(value)
         tags = bits.to_bytes((len(self.letters) + 3) // 4, "little")
         return tags + self._shape(tags)[0].pack(*present)
 
@@ -268,6 +290,14 @@ class Layout:
                 self._shapes.clear()
             found = self._shapes[tags] = (struct.Struct("<" + "".join(letters)), columns)
         return found
+
+
+def _picker(cells: Sequence[int]) -> Callable[[Sequence[float]], tuple[float, ...]]:
+    """Picks these cells of a row."""
+    if len(cells) == 1:
+        (only,) = cells
+        return lambda row: (row[only],)
+    return itemgetter(*cells) if cells else lambda row: ()
 
 
 def _check(spec: Spec) -> None:
@@ -400,11 +430,11 @@ class Batch:
 
     def command(self, seal: Callable[[bytes], bytes]) -> tuple[list[bytes], list[bytes]]:
         """KEYS and ARGV for meters.lua. All names of a key begin with `seal(key)`, so they have its hash tag."""
-        layout = self.layout
+        layout, suffix = self.layout, self.layout.suffix
         names: list[bytes] = []
         arguments = layout.configuration(self.ttl_s)
         for key, row, pushes in self:
-            name = seal(key) + layout.suffix
+            name = seal(key) + suffix
             names.append(name)
             arguments.append(bytes((len(pushes),)) + layout.encode(row))
             for index, elements in pushes:
@@ -618,8 +648,8 @@ class Meters:
             for (index, _), answer in zip(pushes, of_sets, strict=True):
                 self._hear_set(generation, row, self.layout.sets[index], answer)
             told_of = [index for index, _ in pushes]
-            for index, plan in self.layout.sets.items():
-                if row[plan.at] >= plan.opens_at and index not in told_of:
+            for index, _, at, opens_at in self.layout.opened:
+                if row[at] >= opens_at and index not in told_of:
                     self._mark(generation, key, row)  # it has been opened: what waits here can go, next time
         self._fit()
 
@@ -652,35 +682,37 @@ class Meters:
 
     def _take(self, row: _Row, now_s: float) -> list[float]:
         """The columns of what is not sent, as of now; afterwards all is."""
-        columns: list[float] = []
-        levels: list[float] = []
-        for kind, at, constant in self._plans:
-            unsent = row[at + 1]
+        columns = list(self.layout.unsent_of(row))
+        levels = [0.0] * len(self.layout.buckets)
+        for column in compress(self.layout.columns, columns):
+            kind, at, constant = self._plans[column]
+            unsent = columns[column]
             if kind == _DECAYING:
-                if unsent:
-                    elapsed = now_s - row[at + 2]
-                    columns.append(unsent * exp2(elapsed * constant) if elapsed > 0.0 else unsent)
-                    row[at + 1] = 0.0
-                else:
-                    columns.append(0.0)
-            elif kind in (_LAST, _FIRST):
-                if -inf < unsent < inf:
-                    columns.append(float(max(0, round((now_s - unsent) * 1000.0)) + 1))
-                    row[at + 1] = -inf if kind == _LAST else inf
-                else:
-                    columns.append(0.0)
-            else:
-                columns.append(unsent)
+                elapsed = now_s - row[at + 2]
+                if elapsed > 0.0:
+                    columns[column] = unsent * exp2(elapsed * constant)
+                row[at + 1] = 0.0
+            elif kind not in _MOMENTS:
                 row[at + 1] = 0.0
                 if kind == _LEAKY:
                     _leak(row, at, constant, now_s)
-                    levels.append(row[at + 2])
+                    levels[self.layout.buckets[column]] = row[at + 2]
                     row[at + 2] = 0.0
+        for column in self.layout.moments:  # any number may be a moment
+            kind, at, _ = self._plans[column]
+            unsent, columns[column] = columns[column], 0.0
+            if -inf < unsent < inf:
+                columns[column] = float(max(0, round((now_s - unsent) * 1000.0)) + 1)
+                row[at + 1] = -inf if kind == _LAST else inf
         return columns + levels
 
     def _hear(self, row: _Row, columns: list[float], now_s: float) -> None:
         """Put the fleet's values in place, and on top what was added here since they were asked for."""
-        for (kind, at, constant), value in zip(self._plans, columns, strict=False):
+        layout = self.layout
+        standing = compress(layout.columns, layout.told_of(row))
+        for column in {*layout.moments, *compress(layout.columns, columns), *standing}:
+            kind, at, constant = self._plans[column]
+            value = columns[column]
             if kind == _DECAYING:
                 elapsed = now_s - row[at + 2]
                 if elapsed > 0.0:
@@ -794,9 +826,9 @@ class Meters:
         pushes: Pushes = []
         if row.sets is None:
             # Others may have opened a set in which this worker has put nothing.
-            return [(i, array("q")) for i, plan in self.layout.sets.items() if row[plan.at] >= plan.opens_at]
-        for index, plan in self.layout.sets.items():
-            if row[plan.at] < plan.opens_at:
+            return [(index, array("q")) for index, _, at, opens_at in self.layout.opened if row[at] >= opens_at]
+        for index, plan, at, opens_at in self.layout.opened:
+            if row[at] < opens_at:
                 continue
             elements = row.sets[plan.slot]
             fresh = int(row[plan.at + 2])

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from guard.browsers import Claim
 from guard.detectors.counted import DAY_S, short
 from guard.identify import TrustedHops, outer_scheme
-from guard.lookout import DENIED_S, Begun, Ear, Lookout, begin, end
+from guard.lookout import DENIED_S, Begun, Lookout, end
 from guard.memo import Memo
 from guard.model import Agent, Client, Decision, Detecting, Identity, Mode, Request, Signal, Stage
 from guard.passes import Passes

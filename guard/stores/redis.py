@@ -41,7 +41,7 @@ SYNC_S = 0.1
 SYNC_AT_MOST_S = 0.4
 WORKERS_S = 5.0
 MAX_CHARGES = 50_000
-METERED_SHARE = 0.02
+METERED_SHARE = 0.0125
 """So much of a worker's time at most goes into telling meters: under a flood of keys the fleet is told later."""
 
 METERED = 128
