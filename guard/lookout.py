@@ -228,53 +228,53 @@ class Lookout:
 
     # -- one request -------------------------------------------------------------------------------------
 
-    def glance(self, key: bytes, place: Place) -> Ear | None:
-        """Count one more request of an ear that is known to live, where a glance is enough. None when it is not; then
+    def glance(self, ear: Ear, place: Place, role: int) -> bool:
+        """Count one more request of an ear that is known to live, where a glance is enough. False when it is not; then
         nothing was counted."""
-        ear = self._ears.young.get(key)
-        if ear is None or not ear.alive or ear.doubted or ear.held is not None:
-            return None
-        role = place.role
+        if not ear.alive or ear.doubted or ear.held is not None:
+            return False
         if role == SEGMENT:
             flying = ear.flying
             if ear.work != place.work or ear.left < 1 or (flying is not None and len(flying) > FEW):
-                return None
+                return False
             ear.left -= 1
-            return ear
+            return True
         now_s = self.clock()
-        if now_s >= ear.note_s:
-            return None
         if role in _PARTS_OF_PAGES:
             if now_s >= ear.live_s:
-                return None
+                return False
             ear.lively += 1.0
-            return ear
+            return True
+        if now_s >= ear.note_s:
+            return False
         if role == DATA:
             if place.serial >= 0:
                 if ear.left < 1:
-                    return None
+                    return False
                 ear.left -= 1
-                self.meters.see(key, NUMBERS, place.serial, now_s)
-            return ear
+                self.meters.see(ear.key, NUMBERS, place.serial, now_s)
+            return True
         if role == PLAYLIST:
             if ear.left < _WEIGHT[PLAYLIST] or place.public:
-                return None
+                return False
             ear.left -= _WEIGHT[PLAYLIST]
             if ear.work != place.work:
                 ear.work = place.work
-                self.meters.see(key, TUNES, place.work.encode("utf-8", "replace"), now_s)
-            return ear
+                self.meters.see(ear.key, TUNES, place.work.encode("utf-8", "replace"), now_s)
+            return True
         if role == DOCUMENT and ear.left >= _WEIGHT[DOCUMENT]:
             ear.left -= _WEIGHT[DOCUMENT]
             self._pages += 1.0
-            self.meters.see(key, ASKED, place.path.encode("utf-8", "replace"), now_s)
-            self._wait(now_s, (key,), entrance=False, at_once=False)
-            return ear
-        return None
+            self.meters.see(ear.key, ASKED, place.path.encode("utf-8", "replace"), now_s)
+            self._wait(now_s, (ear.key,), entrance=False, at_once=False)
+            return True
+        return False
 
-    def watch(self, sight: Sight, key: bytes | None = None, home: bytes | None = None) -> Suspicion:
+    def watch(
+        self, sight: Sight, key: bytes | None = None, home: bytes | None = None, ear: Ear | None = None
+    ) -> Suspicion:
         """Count a request, and tell what is held against it. `key` and `home` are those of `ear_key` and `client_key`,
-        where they are known."""
+        and `ear` that of the key, where they are known."""
         now_s, shape, place = sight.now_s, sight.shape, sight.place
         role = place.role
         if self._waiting and self._waiting[0][0] <= now_s:
@@ -283,7 +283,10 @@ class Lookout:
             self._remind(now_s)
         home = self.client_key(sight) if home is None else home
         key = self.ear_key(sight, home) if key is None else key
-        ear = self._ears.young.get(key) or self._ears.get(key) or self._meet(key)
+        if ear is None:
+            ear = self.ear(key)
+        elif self._ears.young.get(key) is not ear:
+            ear = self._again(key, ear)
         if key == home:
             home = ear.key
         key = ear.key
@@ -348,7 +351,7 @@ class Lookout:
         ):
             suspicion = self._hold(ear, sight, suspicion, cold)
             if cold and key is not home and at_home >= sight.terms.refuse_at:
-                self._hold(self._ears.get(home) or self._meet(home), sight, suspicion, cold)
+                self._hold(self.ear(home), sight, suspicion, cold)
         return suspicion
 
     def _held(self, ear: Ear, now_s: float) -> Suspicion | None:
@@ -419,6 +422,20 @@ class Lookout:
         if self.epoch and sight.session and (known := self.accounts.get(sight.session)):
             return b"u" + known
         return b"s" + sight.session if sight.session else home
+
+    def ear(self, key: bytes) -> Ear:
+        """What this worker knows of an ear."""
+        return self._ears.young.get(key) or self._ears.get(key) or self._meet(key)
+
+    def _again(self, key: bytes, ear: Ear) -> Ear:
+        """One that somebody else has at hand, and that may have been forgotten here."""
+        known = self._ears.get(key)
+        if known is None:
+            self._ears.keep(key, ear)
+            return ear
+        if known is not ear:
+            ear.alive = False  # a glance at the other one is never enough
+        return known
 
     def _meet(self, key: bytes) -> Ear:
         ear = Ear(key)
@@ -675,7 +692,7 @@ class Lookout:
         """Has the fleet told what it knows of an address? It is asked at the first time; a worker alone knows all."""
         if not self.shared:
             return True
-        ear = self._ears.get(home) or self._meet(home)
+        ear = self.ear(home)
         if ear.cold_s == -inf:
             ear.cold_s = now_s
             self.meters.ask(home, now_s)
@@ -760,7 +777,7 @@ class Lookout:
 
     def begin(self, key: bytes, place: Place) -> Begun | None:
         """An answer with music is being sent to an ear; hand what this gives to `end`."""
-        return begin(self._ears.young.get(key) or self._ears.get(key) or self._meet(key), place)
+        return begin(self.ear(key), place)
 
     def lanes(self, ear: bytes, work: str) -> tuple[int, int]:
         """How many different files or segments are being sent to an ear at once; and how many segments of this work."""

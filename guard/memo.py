@@ -6,10 +6,26 @@ What is asked for stays; when the young generation is full, the old one is forgo
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+def make_same(capacity: int) -> Callable[[Any], Any]:
+    """A function that gives of equal values always the one that it saw first. Keys that are kept share their parts:
+    fewer bytes, and what is compared often stays in the processor's cache."""
+    known: Memo[Any, Any] = Memo(capacity)
+
+    def same(value: Any) -> Any:
+        found = known.get(value)
+        if found is None:
+            known.keep(value, value)
+            return value
+        return found
+
+    return same
 
 
 class Memo(Generic[K, V]):

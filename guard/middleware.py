@@ -27,8 +27,8 @@ from guard.errors import PolicyError, Problem
 from guard.hosts import is_host
 from guard.identify import outer_scheme
 from guard.ledger.versions import Versions
-from guard.lookout import begin
-from guard.memo import Memo
+from guard.lookout import Ear, begin
+from guard.memo import Memo, make_same
 from guard.model import Admission, Decision, Headers, Identity, Mode, Reply, Request, Said, Signed
 from guard.places import DOCUMENT, Place
 from guard.policy import Policy
@@ -58,6 +58,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger("guard.middleware")
+_same = make_same(1_024)
+
 _DONE = "guard.done"
 _HEARD = "guard.heard"
 MAX_HOP_BYTES = 256
@@ -105,9 +107,9 @@ class _Limited:
         return client.key
 
 
-Looked = tuple[Watching, Decision, Place, int]
-"""What each request of a known kind is held against where the policy looks at who asks; the role of the place once
-more."""
+Looked = tuple[Watching, Decision, Place, int, bool, Callable[[Ear, Place, int], bool]]
+"""What each request of a known kind is held against where the policy looks at who asks; the role of the place, whether
+that is a document, and how to glance, which are the same each time."""
 
 Passing = tuple[frozenset[bytes], list[tuple[bytes, bytes]], _Limited | None, Looked | None]
 """How requests of a known kind pass: what is stated on their answers, the limit that has to admit them, and how they
@@ -295,14 +297,17 @@ class GuardMiddleware:
                     peer = scope.get("client")
                     peer = peer[0] if peer else None
                     if looked is not None:
-                        watching, decision, place, role = looked
+                        watching, decision, place, role, paged, glance = looked
                         get = fields.get
                         hop = get(watching.hop)
                         known_as = watching.whos.young.get(
                             (peer, hop, user_agent, get(b"cookie"), get(b"authorization"))
                         )
-                        lookout = watching.lookout
-                        if known_as is None or known_as.epoch != lookout.epoch or not fields.keys().isdisjoint(SPOKEN):
+                        if (
+                            known_as is None
+                            or known_as.epoch != watching.lookout.epoch
+                            or not fields.keys().isdisjoint(SPOKEN)
+                        ):
                             known_as = watching.who(self._terms.guard.for_host(get(b"host")).stand, peer, hop, fields)
                             if known_as is None:
                                 await self._consider(scope, receive, send)
@@ -310,14 +315,14 @@ class GuardMiddleware:
                         who = known_as
                         if watching.names_works:
                             place = watching.named(place)
-                        ear = None
-                        if (get(b"sec-fetch-dest") == b"document") is (role == DOCUMENT):  # as a page: it has to be one
-                            ear = lookout.glance(who.key, place)
-                        if ear is None:
+                        if (get(b"sec-fetch-dest") == b"document") is not paged or not glance(who.ear, place, role):
                             found = watching.gaze(who, fields, scope, decision, place)
                             if found is not None:
                                 await self._suspect(scope, receive, send, looked, *found, fields)
                                 return
+                            ear = watching.lookout.ear(who.key)
+                        else:
+                            ear = who.ear
                     if limited is None:
                         self._terms.guard.passed += 1
                     else:
@@ -342,7 +347,7 @@ class GuardMiddleware:
                         song.stated = known
                         song.hints = None
                         song.status = song.sent = 0
-                        begun = lookout.begin(who.key, place) if ear is None else begin(ear, place)
+                        begun = begin(ear, place)
                         try:
                             await self.app(scope, receive, song)
                         finally:
@@ -474,7 +479,8 @@ class GuardMiddleware:
                         await self.app(scope, receive, _stating(send, stated, scope.get(_HEARD)))
                         guard.count(decision)
                         return
-                    looked = (watching, decision, place, place.role)
+                    role = place.role
+                    looked = (watching, decision, place, role, role == DOCUMENT, watching.lookout.glance)
                 _remember(terms, scope, request, host, (*stated, limited, looked))
             await self.app(scope, receive, _stating(send, stated, scope.get(_HEARD)))
             guard.count(decision)
@@ -858,7 +864,9 @@ def _remember(terms: _Terms, scope: Scope, request: Request, host: bytes | None,
     query = terms.asks_query and request.query
     if may_keep(request) and (not query or len(query) <= MEMO_BYTES):
         agent = said if said else dict(scope["headers"]).get(b"user-agent")
-        terms.passing.keep((scope.get("raw_path"), agent, request.method, request.path, host, query), passing)
+        terms.passing.keep(
+            (scope.get("raw_path"), _same(agent), request.method, request.path, _same(host), query), passing
+        )
 
 
 def _gather(headers: Iterable[tuple[bytes, bytes]], header: bytes) -> tuple[bytes, bytes | None, tuple[bytes, ...]]:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from guard.browsers import Claim
 from guard.detectors.counted import DAY_S, short
 from guard.identify import TrustedHops, outer_scheme
-from guard.lookout import DENIED_S, Begun, Lookout, end
-from guard.memo import Memo
+from guard.lookout import DENIED_S, Begun, Ear, Lookout, begin, end
+from guard.memo import Memo, make_same
 from guard.model import Agent, Client, Decision, Detecting, Identity, Mode, Request, Signal, Stage
 from guard.passes import Passes
 from guard.patterns import PathPatterns
@@ -66,18 +66,21 @@ _LONGEST_SHAPE = 3_072
 MAX_ASKED = 3
 """Who was challenged so often and never comes back with a pass keeps no cookies, or does not mind: nobody loops."""
 
+_same = make_same(1_024)
+
 _PASSED = Signal("passed a challenge", -15.0, "it came back from a challenge")
 
 
 class Who(NamedTuple):
     """Whose request it is: the client, the key of its address under its name, its session, and the key of its ear, as
-    of an `epoch` of what the application has told."""
+    of an `epoch` of what the application has told. `ear` is what this worker knows of it."""
 
     client: Client
     home: bytes
     session: bytes
     key: bytes
     epoch: int
+    ear: Ear
 
 
 class Watched(NamedTuple):
@@ -283,8 +286,8 @@ class Watching:
         lookout = self.lookout
         home = lookout.client_key(sight)
         key = lookout.ear_key(sight, home)
-        who = Who(sight.client, home, sight.session, key, lookout.epoch)
-        begun = lookout.begin(key, sight.place) if sight.place.role in AUDIBLE else None
+        who = Who(sight.client, home, sight.session, key, lookout.epoch, lookout.ear(key))
+        begun = begin(who.ear, sight.place) if sight.place.role in AUDIBLE else None
         return Watched(who, sight.place, sight.account, begun, sight.method == "HEAD")
 
     def who(
@@ -309,9 +312,9 @@ class Watching:
         session = self.cookies(fields, client)
         account = self.lookout.accounts.get(session) if session else None
         key = b"u" + account if account else b"s" + session if session else home
-        who = Who(client, home, session, key, self.lookout.epoch)
+        who = Who(client, home, session, key, self.lookout.epoch, self.lookout.ear(key))
         if len(cookie or b"") + len(token or b"") + len(user_agent or b"") + len(hop or b"") <= _LONGEST_WHO:
-            self.whos.keep(known, who)
+            self.whos.keep((_same(peer), hop, _same(user_agent), cookie, token), who)
         return who
 
     def gaze(
@@ -341,7 +344,7 @@ class Watching:
             now_s, who.client, decision.agent, decision.identity, shape, place, scope["method"],
             get(b"user-agent", b""), who.session, account, start, end, own, lookout.wall_s(now_s), self.terms,
         )  # fmt: skip
-        suspicion = lookout.watch(sight, who.key, who.home)
+        suspicion = lookout.watch(sight, who.key, who.home, who.ear)
         return None if suspicion.points < self.least else (sight, suspicion)
 
     def spoke_https(self, scope: Mapping[str, Any]) -> bool:
