@@ -167,6 +167,7 @@ class Ear:
         "mercy_s",
         "note_s",
         "paged",
+        "recent",
         "signs",
         "times",
         "typed",
@@ -189,6 +190,7 @@ class Ear:
         self.kept_s = self.mercy_s = -inf
         self.work = ""
         self.flying: dict[tuple[str, str], int] | None = None
+        self.recent: tuple[int, ...] = ()  # ids that were just noted
 
 
 Begun = tuple[Ear, tuple[str, str]]
@@ -252,7 +254,9 @@ class Lookout:
                 if ear.left < 1:
                     return False
                 ear.left -= 1
-                self.meters.see(ear.key, NUMBERS, place.serial, now_s)
+                if place.serial not in ear.recent:
+                    ear.recent = (place.serial, *ear.recent[:3])
+                    self.meters.see(ear.key, NUMBERS, place.serial, now_s)
             return True
         if role == PLAYLIST:
             if ear.left < _WEIGHT[PLAYLIST] or place.public:
@@ -883,6 +887,7 @@ def _is_due(ear: Ear, role: int) -> bool:
     if ear.left >= 0:
         return False
     ear.left = UNHURRIED
+    ear.recent = ()
     return True
 
 
