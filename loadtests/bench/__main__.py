@@ -179,26 +179,26 @@ def measure_middleware(run: Run) -> list[tables.Row]:
 
 def measure_detection(run: Run) -> list[tables.Row]:
     rows = parties.detection()
-    run.say(f"detection: starting {len(rows)} parties and a Valkey")
+    run.say(f"detection: {len(rows)} parties and a Valkey")
     valkey, socket, port = parties.start_store(run.directory, run.others)
     run.stack.callback(valkey.stop)
     place = Place(run.directory, run.core, run.peers_python, store_socket=socket, store_port=port)
-    servers = run.start(rows, place)
     store = Store(valkey, port)
     run.stack.callback(store.close)
     requests = traffic.visits()
     script = traffic.write_lua(requests, run.directory / "detection.lua")
-    run.say(f"each of {len(requests)} requests once to everybody: same answers as the bare application?")
-    wanted: dict[str, list[tuple[int, bytes]]] = {}
-    for party in rows:
-        key = f"{party.key.split('-')[0]}-bare"
-        if party.key == key:
-            wanted[key] = list(traffic.fetch(servers[key].port, requests))
-        parties.check_bodies(servers[party.key], requests, wanted[key])
-    measured = run.interleave(rows, servers, lambda _: script, CONNECTIONS["middleware"], store)
-    for party in rows:  # after the load, too: nobody was held for a scraper
-        parties.check_bodies(servers[party.key], requests[:64], wanted[f"{party.key.split('-')[0]}-bare"][:64])
-        servers[party.key].stop()
+    measured: dict[str, list[Round]] = {}
+    for group in dict.fromkeys(party.group for party in rows):  # one after the other: a core is one application's
+        members = [party for party in rows if party.group == group]
+        servers = run.start(members, place)
+        run.say(f"{group}: each of {len(requests)} requests once to everybody: same answers as the bare application?")
+        wanted = list(traffic.fetch(servers[members[0].key].port, requests))
+        for party in members:
+            parties.check_bodies(servers[party.key], requests, wanted)
+        measured |= run.interleave(members, servers, lambda _: script, CONNECTIONS["middleware"], store)
+        for party in members:  # after the load, too: nobody was held for a scraper
+            parties.check_bodies(servers[party.key], requests[:64], wanted[:64])
+            servers[party.key].stop()
     valkey.stop()
     return tables.rows(rows, measured)
 
@@ -242,7 +242,7 @@ def _method(arguments: argparse.Namespace) -> str:
     pinned = "party on one core, load generator, upstream and Valkey on another" if cores()[0] else "ALL ON ONE CORE"
     nice = f", niceness {arguments.nice}" if arguments.nice else ""
     rounds = f"{arguments.rounds} interleaved rounds of {arguments.seconds} s in turns of 1 s"
-    return f"{rounds}, all parties up at once, {pinned}{nice}"
+    return f"{rounds}, all parties of a table up at once (of the last: of a group), {pinned}{nice}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
