@@ -382,7 +382,7 @@ class Lookout:
 
     def _hold(self, ear: Ear, sight: Sight, suspicion: Suspicion, cold: bool) -> Suspicion:
         """Hold it against them for some minutes, and twice as long each time, up to an hour."""
-        shared = cold and self.meters_of(b"a" + sight.client.key, LIVING, sight.now_s) >= 2
+        shared = cold and self._is_shared(sight)
         lasts_s = min(LONGEST_S, sight.terms.refuse_s * 2.0**ear.times)
         ear.times = min(6, ear.times + 1)
         ear.held = suspicion = suspicion._replace(until_s=sight.now_s + lasts_s, shared=shared)
@@ -392,6 +392,15 @@ class Lookout:
             self.meters.press()
             self.meters.follow(ear.key, suspicion.until_s)
         return suspicion
+
+    def _is_shared(self, sight: Sight) -> bool:
+        """Are others behind this address who are seen to live? Calls of sessions that are never heard of again are no
+        sign of others, where next to no picture, style or music goes with them."""
+        address = self.meters.view(b"a" + sight.client.key, sight.now_s)
+        if address is None or address[LIVING] < 2:
+            return False
+        home = self.meters.view(self.client_key(sight), sight.now_s)
+        return home is None or address[LIFE] + home[TUNES] >= 0.02 * home[ASKED]
 
     @property
     def shows_parts(self) -> bool:
@@ -589,6 +598,10 @@ class Lookout:
                 self.heard_of(home, now_s)
                 ear.asked += 1
                 judged = judged or not ear.asked & 7
+                if key is not home:  # its session may be another one each time
+                    there = self.ear(home)
+                    there.asked += 1
+                    judged = judged or not there.asked & 7
         if sight.place.serial >= 0:
             if ear.alive:
                 judged = _is_due(ear, DATA) or judged

@@ -888,3 +888,31 @@ def test_a_new_policy_forgets_neither_what_is_held_nor_who_has_passed() -> None:
     assert site.ask("/api/tracks/1", PYTHON).action == "refuse"
     passed = doubtful | {b"cookie": asked.cookie.split(b";")[0]}
     assert site.ask("/track/1", passed, "203.0.113.7").action == "allow"
+
+
+# -- a new session each time
+
+
+def _calls(site: Site, count: int, ip: str) -> list[Decision]:
+    """Calls as the page of each track makes them, each with a cookie that was never seen before."""
+    asked = []
+    for number in range(count):
+        track = 2_000 + number * 7_919 % 90_001
+        page = f"https://{HOST}/track/{track}"
+        fields = by(CHROME, "empty", f"new-{ip}-{number}", referer=page)
+        asked.append(site.ask(f"/api/v1/tracks/{track}", fields, ip, after_s=1.0))
+    return asked
+
+
+def test_who_has_another_cookie_for_each_call_is_one_client() -> None:
+    asked = _calls(Site().opened(), 200, "198.51.100.77")
+    assert 40 <= count_until("refuse", asked) <= 90
+    assert {decision.action for decision in asked[100:]} == {"refuse"}
+
+
+def test_two_who_listen_at_an_address_keep_the_others_there_from_being_refused() -> None:
+    site = Site().opened()
+    for visitor in ("anna", "ben"):
+        site.visit(5_000, "198.51.100.78", sid=visitor)
+        site.visit(6_000, "198.51.100.78", sid=visitor)
+    assert {decision.action for decision in _calls(site, 100, "198.51.100.78")} == {"allow"}
