@@ -971,6 +971,13 @@ class Guard:
         signatures = self.policy.verifying.signatures
         return "signature of the path" if signatures is not None and signatures.require_path else rule.ask
 
+    def glimpse(self, request: Request, decision: Decision, fields: Mapping[bytes, bytes]) -> Watched | None:
+        """As `watch`, where a glance is enough: the decision stands. None where it is not enough, or not known to be;
+        then nothing was counted."""
+        if self.watching is None or decision.action not in ("allow", "throttle"):
+            return None
+        return self.watching.glimpse(request, self.client(request), decision, fields)
+
     def watch(
         self,
         request: Request,

@@ -5,8 +5,9 @@
 
 The law of this file: no clock, no network, every table bounded whoever sends what. Numbers are kept in meters, which
 the store merges among all workers behind the requests (`guard.observe`); what only this worker can see (requests in
-flight, parts of one file) stays here. A listener's session, account or address is judged by what it did itself; a
-neighbourhood only ever adds to what is held against somebody, and never alone against who is known to listen.
+flight, parts of one file) stays here. An account, and a session that was seen to live, are judged by what they did
+themselves. A session that has just begun shares what is held against its address under its name; neighbourhoods are
+held only against who shows no life.
 
 Keys of meters, by their first byte: `c` an address (/64) under one User-Agent, `s` a session, `t` a token at an
 address, `u` an account, `a` an address, `p` a /24 or /48, `n` an ASN, `h` a shape of headers, `j` a family of

@@ -47,6 +47,7 @@ from guard.watching import (
     Told,
     Watched,
     Watching,
+    Who,
     by_name,
 )
 from guard.witness import give_witness
@@ -318,7 +319,7 @@ class GuardMiddleware:
                         if (get(b"sec-fetch-dest") == b"document") is not paged or not glance(who.ear, place, role):
                             found = watching.gaze(who, fields, scope, decision, place)
                             if found is not None:
-                                await self._suspect(scope, receive, send, looked, *found, fields)
+                                await self._suspect(scope, receive, send, looked, who, *found, fields)
                                 return
                             ear = watching.lookout.ear(who.key)
                         else:
@@ -377,6 +378,7 @@ class GuardMiddleware:
         receive: Receive,
         send: Send,
         looked: Looked,
+        who: Who,
         sight: Sight,
         suspicion: Suspicion,
         fields: dict[bytes, bytes],
@@ -392,7 +394,7 @@ class GuardMiddleware:
         if decision.action in ("refuse", "challenge") and decision.mode is Mode.ENFORCE:
             await self._decided(scope, receive, send, guard, request, host, decision)
         else:
-            watched = watching.watched(sight)
+            watched = watching.watched(sight, who.key, who.home)
             await self._listen(scope, receive, send, guard, request, host, decision, watched)
 
     async def _look_closer(
@@ -434,7 +436,10 @@ class GuardMiddleware:
         if guard.watching is not None and kind == "http":
             if any(name in HINTS for name, _ in scope["headers"]):  # nobody's to say but the application's
                 scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in HINTS]
-            decision, watched = guard.watch(request, decision, by_name(scope["headers"]), _told(scope, guard))
+            fields = by_name(scope["headers"])
+            watched = guard.glimpse(request, decision, fields) if not _state_words(scope) else None
+            if watched is None:
+                decision, watched = guard.watch(request, decision, fields, _told(scope, guard))
             if watched is not None:
                 await self._listen(scope, receive, send, guard, request, host, decision, watched)
                 return

@@ -10,7 +10,7 @@ looked at. What the application tells is believed only from its answers, never f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -106,12 +106,14 @@ class Told(NamedTuple):
 UNTOLD = Told()
 
 
-def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def by_name(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Headers by name, in their order; of several the last, but that cookies may come in several lines (RFC 9113
     8.2.3)."""
-    fields: dict[bytes, bytes] = {}
-    for name, value in headers:
-        fields[name] = fields[name] + b"; " + value if name == b"cookie" and name in fields else value
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        cookies = [value for name, value in headers if name == b"cookie"]
+        if len(cookies) > 1:
+            fields[b"cookie"] = b"; ".join(cookies)
     return fields
 
 
@@ -254,6 +256,35 @@ class Watching:
 
     # -- looking -----------------------------------------------------------------------------------------
 
+    def glimpse(
+        self, request: Request, client: Client, decision: Decision, fields: Mapping[bytes, bytes]
+    ) -> Watched | None:
+        """As `look`, of an ear that lives and where a glance is enough: nothing is held against it. None where it is
+        not enough; then nothing was counted."""
+        target, forwarded = request.target, request.forwarded
+        if not self.hurries or len(forwarded) > 1 or b"%" in target or b"//" in target:
+            return None
+        if decision.identity is Identity.VERIFIED or decision.rule == TRAP:
+            return None
+        hop = forwarded[0] if forwarded else None
+        get = fields.get
+        who = self.whos.young.get((request.peer, hop, get(b"user-agent"), get(b"cookie"), get(b"authorization")))
+        if who is None or who.epoch != self.lookout.epoch or not fields.keys().isdisjoint(SPOKEN):
+            who = self.who(lambda *_: (client, None, None), request.peer, hop, fields)
+            if who is None:
+                return None
+        self._fresh = -1
+        place = self.place(request, decision.route_class)
+        role = place.role
+        if place.signed or (get(b"sec-fetch-dest") == b"document") is not (role == DOCUMENT):
+            return None
+        if not self.lookout.glance(who.ear, place, role):
+            return None
+        if self._fresh >= 0:
+            self.lookout.span_with(self._fresh)
+        begun = begin(who.ear, place) if role in AUDIBLE else None
+        return Watched(who, place, b"", begun, request.method == "HEAD")
+
     def look(
         self,
         request: Request,
@@ -270,7 +301,9 @@ class Watching:
         self._fresh = -1
         sight = self.sight(request, client, decision, fields, told, path)
         fresh = self._fresh
-        suspicion = self.lookout.watch(sight)
+        home = self.lookout.client_key(sight)
+        key = self.lookout.ear_key(sight, home)
+        suspicion = self.lookout.watch(sight, key, home)
         if decision.rule == TRAP:  # refused already; what is held against it from now on is what counts
             return decision._replace(signals=suspicion.signals), None
         if suspicion.points >= self.least:
@@ -279,13 +312,11 @@ class Watching:
                 return decision, None
         if fresh >= 0:  # what is refused does not say how far ids reach
             self.lookout.span_with(fresh)
-        return decision, self.watched(sight)
+        return decision, self.watched(sight, key, home)
 
-    def watched(self, sight: Sight) -> Watched:
+    def watched(self, sight: Sight, key: bytes, home: bytes) -> Watched:
         """What is to be told when the answer to this request is over; if it is music, it is on its way now."""
         lookout = self.lookout
-        home = lookout.client_key(sight)
-        key = lookout.ear_key(sight, home)
         who = Who(sight.client, home, sight.session, key, lookout.epoch, lookout.ear(key))
         begun = begin(who.ear, sight.place) if sight.place.role in AUDIBLE else None
         return Watched(who, sight.place, sight.account, begun, sight.method == "HEAD")

@@ -60,9 +60,14 @@ class Running:
         self.url = f"http://127.0.0.1:{port}"
 
     def workers(self) -> list[int]:
-        """The process ids of its children."""
+        """The process ids of its children, but for a store's server."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if "valkey" not in Path(f"/proc/{pid}/cmdline").read_text()]
+        found: list[int] = []
+        for pid in children:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may end while we look
+                if "valkey" not in Path(f"/proc/{pid}/cmdline").read_text():
+                    found.append(int(pid))
+        return found
 
     def stop(self, timeout_s: float = 15.0) -> int:
         """SIGTERM; the exit code."""

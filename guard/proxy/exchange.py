@@ -83,17 +83,20 @@ class Exchange:
         if guard.record is not None:
             self.started_s = connection.worker.loop.time()
         forwarded = _forwarded(head, guard) if self.terms.foreign else head.forwarded
-        query = head.query[1:] if guard.asks_query else b""
+        watching = guard.watching if not head.websocket else None
+        query = head.query[1:] if guard.asks_query or watching is not None else b""
         self.request = request = Request(head.method, head.target, head.user_agent, peer, forwarded, None, query)
         if head.signed and guard.policy.verifying.signatures is not None:
             self.request = request = request._replace(signed=_read_signed(self, peer))
         if guard.asks_name:
             self.request = request = guard.name(request, head.headers, head.query[1:])
         self.client, self.decision = client, decision = guard.consider(request)
-        if guard.watching is not None and not head.websocket:
-            told = Told(secure=guard.watching.secure is None and self._is_secure(peer))
-            decision, self.watched = guard.watch(request._replace(query=head.query[1:]), decision, head.fields, told)
-            self.decision = decision
+        if watching is not None:
+            fields = head.fields
+            self.watched = guard.glimpse(request, decision, fields)
+            if self.watched is None:
+                told = Told(secure=watching.secure is None and self._is_secure(peer))
+                self.decision, self.watched = decision, _ = guard.watch(request, decision, fields, told)
         if decision.action == "allow":
             self._forward()
             return

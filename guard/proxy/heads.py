@@ -269,7 +269,7 @@ class RequestHead:
         """The fields by name, in their order; of several the last, cookies joined."""
         found = self._mapping
         if found is None:
-            found = self._mapping = by_name((name, value) for _, name, value in self._fields)
+            found = self._mapping = by_name(self.headers)
         return found
 
     def for_upstream(self, trusted: bool) -> bytes:
