@@ -972,7 +972,7 @@ class Guard:
         return "signature of the path" if signatures is not None and signatures.require_path else rule.ask
 
     def glimpse(self, request: Request, decision: Decision, fields: Mapping[bytes, bytes]) -> Watched | None:
-        """As `watch`, where a glance is enough: the decision stands. None where it is not enough, or not known to be;
+        """As `look`, where a glance is enough: the decision stands. None where it is not enough, or not known to be;
         then nothing was counted."""
         if self.watching is None or decision.action not in ("allow", "throttle"):
             return None
@@ -986,7 +986,22 @@ class Guard:
         told: Told = UNTOLD,
     ) -> tuple[Decision, Watched | None]:
         """Count a request that was decided, and say what becomes of the decision; see `guard.watching`. `fields` are
-        the headers, names in lower case; None where they were not seen."""
+        the headers, names in lower case; None where they were not seen. Edges that learn what is `told` only when they
+        have to `glimpse` first, and `look` where that is not enough."""
+        if fields is not None and not told.account:
+            watched = self.glimpse(request, decision, fields)
+            if watched is not None:
+                return decision, watched
+        return self.look(request, decision, fields, told)
+
+    def look(
+        self,
+        request: Request,
+        decision: Decision,
+        fields: Mapping[bytes, bytes] | None,
+        told: Told = UNTOLD,
+    ) -> tuple[Decision, Watched | None]:
+        """As `watch`, with no glimpse before."""
         if self.watching is None or (decision.action not in ("allow", "throttle") and decision.rule != TRAP):
             return decision, None
         path = ""

@@ -165,6 +165,7 @@ class Ear:
         "left",
         "live_s",
         "lively",
+        "marked",
         "mercy_s",
         "note_s",
         "paged",
@@ -177,6 +178,7 @@ class Ear:
 
     def __init__(self, key: bytes) -> None:
         self.key = key
+        self.marked = key[:1] != b"c"  # is it told apart by more than its address?
         self.alive = False
         self.held: Suspicion | None = None
         self.live_s = self.call_s = self.note_s = -inf
@@ -247,6 +249,11 @@ class Lookout:
             if now_s >= ear.live_s:
                 return False
             ear.lively += 1.0
+            self._parts += 1.0
+            if role == IMAGE:
+                self._pictures += 1.0
+            if ear.marked:
+                self._cookies += 1.0
             return True
         if now_s >= ear.note_s:
             return False

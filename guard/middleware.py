@@ -439,7 +439,7 @@ class GuardMiddleware:
             fields = by_name(scope["headers"])
             watched = guard.glimpse(request, decision, fields) if not _state_words(scope) else None
             if watched is None:
-                decision, watched = guard.watch(request, decision, fields, _told(scope, guard))
+                decision, watched = guard.look(request, decision, fields, _told(scope, guard))
             if watched is not None:
                 await self._listen(scope, receive, send, guard, request, host, decision, watched)
                 return

@@ -96,7 +96,7 @@ class Exchange:
             self.watched = guard.glimpse(request, decision, fields)
             if self.watched is None:
                 told = Told(secure=watching.secure is None and self._is_secure(peer))
-                self.decision, self.watched = decision, _ = guard.watch(request, decision, fields, told)
+                self.decision, self.watched = decision, _ = guard.look(request, decision, fields, told)
         if decision.action == "allow":
             self._forward()
             return
