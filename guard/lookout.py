@@ -95,6 +95,9 @@ MAX_IN_FLIGHT = 64
 FEW = 2
 """With so much music on its way to it at once nobody draws attention."""
 
+NEAR = 40
+"""An id so near to the one before weighs four times as much."""
+
 HURRIED, UNHURRIED = 16, 64
 """Who lives is judged each time so much was asked, by weight: the first when something was held against it the last
 time, the second when nothing was."""
@@ -262,9 +265,12 @@ class Lookout:
                 if ear.left < 1:
                     return False
                 ear.left -= 1
-                if place.serial not in ear.recent:
-                    ear.recent = (place.serial, *ear.recent[:3])
-                    self.meters.see(ear.key, NUMBERS, place.serial, now_s)
+                serial, recent = place.serial, ear.recent
+                if serial not in recent:
+                    if recent and -NEAR <= serial - recent[0] <= NEAR:
+                        ear.left -= 3
+                    ear.recent = (serial, *recent[:3])
+                    self.meters.see(ear.key, NUMBERS, serial, now_s)
             return True
         if role == PLAYLIST:
             if ear.left < _WEIGHT[PLAYLIST] or place.public:

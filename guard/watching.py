@@ -157,7 +157,7 @@ class Watching:
         self._places: Memo[tuple[object, ...], Place] = Memo(8_192)
         self._works: Memo[str, str] = Memo(8_192)  # by path: the work that the application named
         self.names_works = False  # did the application name any?
-        self._fresh = -1  # an id that was not seen before
+        self._fresh = -1  # the id of the place that was read last, where it had not been seen before
         self.whos: Memo[tuple[object, ...], Who] = Memo(16_384)
         self._asked: Memo[bytes, tuple[float, int]] = Memo(8_192)  # who was challenged: since when, how often
 
@@ -273,15 +273,15 @@ class Watching:
             who = self.who(lambda *_: (client, None, None), request.peer, hop, fields)
             if who is None:
                 return None
-        self._fresh = -1
         place = self.place(request, decision.route_class)
         role = place.role
         if place.signed or (get(b"sec-fetch-dest") == b"document") is not (role == DOCUMENT):
             return None
         if not self.lookout.glance(who.ear, place, role):
             return None
-        if self._fresh >= 0:
-            self.lookout.span_with(self._fresh)
+        fresh, self._fresh = self._fresh, -1
+        if fresh >= 0:
+            self.lookout.span_with(fresh)
         begun = begin(who.ear, place) if role in AUDIBLE else None
         return Watched(who, place, b"", begun, request.method == "HEAD")
 
@@ -298,9 +298,8 @@ class Watching:
         lower case), None where they were not seen."""
         if decision.identity is Identity.VERIFIED:
             return decision, None
-        self._fresh = -1
         sight = self.sight(request, client, decision, fields, told, path)
-        fresh = self._fresh
+        fresh, self._fresh = self._fresh, -1
         home = self.lookout.client_key(sight)
         key = self.lookout.ear_key(sight, home)
         suspicion = self.lookout.watch(sight, key, home)
