@@ -109,7 +109,7 @@ from guard.verify import (
     suffixes_of,
     verify,
 )
-from guard.watching import UNTOLD, Told, Watched, Watching
+from guard.watching import UNTOLD, Recognised, Told, Watched, Watching
 from guard.works import Found, is_straight
 
 if TYPE_CHECKING:
@@ -971,12 +971,17 @@ class Guard:
         signatures = self.policy.verifying.signatures
         return "signature of the path" if signatures is not None and signatures.require_path else rule.ask
 
+    def recognise(self, request: Request, decision: Decision, fields: Mapping[bytes, bytes]) -> Recognised | None:
+        """Whose request it is and what for, where a glance may be enough (`guard.watching`); else None."""
+        if self.watching is None or decision.action not in ("allow", "throttle"):
+            return None
+        return self.watching.recognise(request, decision, fields, self.stand)
+
     def glimpse(self, request: Request, decision: Decision, fields: Mapping[bytes, bytes]) -> Watched | None:
         """As `look`, where a glance is enough: the decision stands. None where it is not enough, or not known to be;
         then nothing was counted."""
-        if self.watching is None or decision.action not in ("allow", "throttle"):
-            return None
-        return self.watching.glimpse(request, self.client(request), decision, fields)
+        known = self.recognise(request, decision, fields)
+        return known.watching.glimpse(known, request.method == "HEAD") if known is not None else None
 
     def watch(
         self,

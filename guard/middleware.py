@@ -352,13 +352,12 @@ class GuardMiddleware:
                         try:
                             await self.app(scope, receive, song)
                         finally:
-                            sent = song.sent if scope["method"] != "HEAD" else 0
+                            watched = Watched(who, place, b"", begun, scope["method"] == "HEAD")
                             state = scope.get("state")
                             if begun is not None and song.hints is None and not (state and _state_words(scope)):
-                                watching.hear_song(begun, who.home, place, song.status, sent)
+                                watching.hear_song(watched, song.status, song.sent)
                             else:
-                                watched = Watched(who, place, b"", begun, scope["method"] == "HEAD")
-                                _hear(watching, watched, song.hints, scope, song.status, sent)
+                                _hear(watching, watched, song.hints, scope, song.status, song.sent)
                         return
                     heard = _Heard()
                     heard.send = send

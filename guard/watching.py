@@ -93,6 +93,17 @@ class Watched(NamedTuple):
     head: bool = False  # nothing is sent but the head
 
 
+class Recognised(NamedTuple):
+    """A request whose sender and purpose are known: what a glance needs."""
+
+    watching: Watching
+    peer: str | None
+    decision: Decision
+    who: Who
+    place: Place
+    role: int
+
+
 class Told(NamedTuple):
     """What is known of a request from elsewhere than its headers: the application's word on the account, whether it
     spoke HTTP/1 to the outermost hop (None = not known), whether it spoke HTTPS, and the JA4 of its connection."""
@@ -256,11 +267,15 @@ class Watching:
 
     # -- looking -----------------------------------------------------------------------------------------
 
-    def glimpse(
-        self, request: Request, client: Client, decision: Decision, fields: Mapping[bytes, bytes]
-    ) -> Watched | None:
-        """As `look`, of an ear that lives and where a glance is enough: nothing is held against it. None where it is
-        not enough; then nothing was counted."""
+    def recognise(
+        self,
+        request: Request,
+        decision: Decision,
+        fields: Mapping[bytes, bytes],
+        identify: Callable[[str | None, tuple[bytes, ...]], tuple[Client, object, object]],
+    ) -> Recognised | None:
+        """Whose request it is and what it is for, where a glance may be enough. It holds for all requests with the same
+        decision and the same fields from the same peer, while `knows` says so."""
         target, forwarded = request.target, request.forwarded
         if not self.hurries or len(forwarded) > 1 or b"%" in target or b"//" in target:
             return None
@@ -270,20 +285,35 @@ class Watching:
         get = fields.get
         who = self.whos.young.get((request.peer, hop, get(b"user-agent"), get(b"cookie"), get(b"authorization")))
         if who is None or who.epoch != self.lookout.epoch or not fields.keys().isdisjoint(SPOKEN):
-            who = self.who(lambda *_: (client, None, None), request.peer, hop, fields)
+            who = self.who(identify, request.peer, hop, fields)
             if who is None:
                 return None
         place = self.place(request, decision.route_class)
-        role = place.role
-        if place.signed or (get(b"sec-fetch-dest") == b"document") is not (role == DOCUMENT):
+        if place.signed or (get(b"sec-fetch-dest") == b"document") is not (place.role == DOCUMENT):
             return None
+        return Recognised(self, request.peer, decision, who, place, place.role)
+
+    def knows(self, known: Recognised, peer: str | None, decision: Decision) -> bool:
+        """Is this still what a request with the same fields is?"""
+        return (
+            known.watching is self
+            and known.decision is decision
+            and known.peer == peer
+            and known.who.epoch == self.lookout.epoch
+        )
+
+    def glimpse(self, known: Recognised, head: bool) -> Watched | None:
+        """As `look`, of an ear that lives and where a glance is enough: nothing is held against it. None where it is
+        not enough; then nothing was counted."""
+        _, _, _, who, place, role = known
+        if self.names_works:
+            place = self.named(place)
         if not self.lookout.glance(who.ear, place, role):
             return None
-        fresh, self._fresh = self._fresh, -1
-        if fresh >= 0:
+        if self._fresh >= 0:
+            fresh, self._fresh = self._fresh, -1
             self.lookout.span_with(fresh)
-        begun = begin(who.ear, place) if role in AUDIBLE else None
-        return Watched(who, place, b"", begun, request.method == "HEAD")
+        return Watched(who, place, b"", begin(who.ear, place) if role in AUDIBLE else None, head)
 
     def look(
         self,
@@ -526,12 +556,14 @@ class Watching:
             if audio_s > 0.0 and status in (0, 200, 206) and not watched.head:
                 lookout.learn(key, who.home, audio_s, lookout.clock())
 
-    def hear_song(self, begun: Begun, home: bytes, place: Place, status: int, body_bytes: int) -> None:
-        """As `hear`, of music that nothing was told about."""
-        end(begun)
-        audio_s = self.audio_s(place, status, body_bytes)
-        if audio_s > 0.0:
-            self.lookout.gain(begun[0], home, audio_s, self.lookout.clock())
+    def hear_song(self, watched: Watched, status: int, body_bytes: int) -> None:
+        """As `hear`, of music that has `begun` and that nothing was told about."""
+        who, place, _, begun, head = watched
+        if begun is not None:
+            end(begun)
+            audio_s = self.audio_s(place, status, body_bytes) if not head else 0.0
+            if audio_s > 0.0:
+                self.lookout.gain(begun[0], who.home, audio_s, self.lookout.clock())
 
     def audio_s(self, place: Place, status: int, body_bytes: int) -> float:
         """How much music is in so many bytes of an answer, as far as the policy tells."""

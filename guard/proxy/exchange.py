@@ -27,7 +27,7 @@ from guard.proxy.heads import (
     write_statement,
 )
 from guard.replies import NO_STORE
-from guard.watching import HINTS, Told, Watched
+from guard.watching import AUDIBLE, HINTS, Told, Watched
 
 if TYPE_CHECKING:
     from guard.proxy.client import ClientConnection
@@ -92,11 +92,14 @@ class Exchange:
             self.request = request = guard.name(request, head.headers, head.query[1:])
         self.client, self.decision = client, decision = guard.consider(request)
         if watching is not None:
-            fields = head.fields
-            self.watched = guard.glimpse(request, decision, fields)
+            known, fields = head.recognised, None
+            if known is None or not watching.knows(known, peer, decision):
+                fields = head.fields
+                known = head.recognised = guard.recognise(request, decision, fields)
+            self.watched = watching.glimpse(known, self.head_only) if known is not None else None
             if self.watched is None:
                 told = Told(secure=watching.secure is None and self._is_secure(peer))
-                self.decision, self.watched = decision, _ = guard.look(request, decision, fields, told)
+                self.decision, self.watched = decision, _ = guard.look(request, decision, fields or head.fields, told)
         if decision.action == "allow":
             self._forward()
             return
@@ -381,8 +384,12 @@ class Exchange:
             return
         self.done = True
         guard = self.guard
-        if self.watched is not None:
-            guard.hear(self.watched, self.status, self.sent_bytes, self.hints)
+        watched = self.watched
+        if watched is not None:
+            if watched.begun is not None and not self.hints and guard.watching is not None:
+                guard.watching.hear_song(watched, self.status, self.sent_bytes)
+            elif self.hints or watched.place.role in AUDIBLE:
+                guard.hear(watched, self.status, self.sent_bytes, self.hints)
         if self.taken is not None:
             guard.leave(self.request, self.client, self.taken, self.sent_bytes)
         if guard.record is None:

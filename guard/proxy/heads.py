@@ -19,7 +19,7 @@ from guard.hosts import is_host
 from guard.identify import TrustedHops
 from guard.memo import Memo
 from guard.model import Headers, Reply, Said
-from guard.watching import by_name
+from guard.watching import Recognised, by_name
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_TARGET_BYTES = 8 * 1024
@@ -139,7 +139,6 @@ class RequestHead:
     __slots__ = (
         "_fields",
         "_lines",
-        "_mapping",
         "_nominated",
         "_passed",
         "_via",
@@ -151,6 +150,7 @@ class RequestHead:
         "keep_alive",
         "method",
         "query",
+        "recognised",
         "signed",
         "target",
         "upgrading",
@@ -174,7 +174,7 @@ class RequestHead:
             raise BadRequest(431, "too many fields")
         young = _fields.young
         self._lines = lines
-        self._mapping: dict[bytes, bytes] | None = None
+        self.recognised: Recognised | None = None  # whose it is, from one peer
         fields: list[Field] = []
         passed: list[bytes] = []
         self._fields, self._passed = fields, passed
@@ -267,10 +267,7 @@ class RequestHead:
     @property
     def fields(self) -> dict[bytes, bytes]:
         """The fields by name, in their order; of several the last, cookies joined."""
-        found = self._mapping
-        if found is None:
-            found = self._mapping = by_name(self.headers)
-        return found
+        return by_name([(name, value) for _, name, value in self._fields])
 
     def for_upstream(self, trusted: bool) -> bytes:
         """The head as it goes on, up to the forwarding fields that depend on the connection (no empty line yet).

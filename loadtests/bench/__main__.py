@@ -211,11 +211,11 @@ def measure_sidecar(run: Run) -> dict[str, list[tables.Row]]:
     run.stack.callback(upstream.stop)
     place = Place(run.directory, run.core, run.peers_python, upstream_port=upstream.port)
     servers = run.start(everybody, place)
-    small = traffic.prepare(traffic.platform_paths(256))
+    small = traffic.visits()
     requests = {
         "small": small,
-        "segment": [one._replace(path="/media/segment.m4s") for one in small],
-        "big": [one._replace(path="/media/big.flac") for one in small],
+        "segment": traffic.hearing("/media/segment.m4s"),
+        "big": traffic.hearing("/media/big.flac"),
     }
     run.say("16 requests of each kind through every proxy: same bytes as from the upstream?")
     for kind, rows in kinds.items():
@@ -225,8 +225,9 @@ def measure_sidecar(run: Run) -> dict[str, list[tables.Row]]:
             parties.check_bodies(servers[party.key], some, wanted)
             if party.refuses_ai:
                 parties.check_refusal(servers[party.key])
-    for server in {id(server): server for server in servers.values()}.values():  # all 512, so that none is refused
-        parties.check_bodies(server, small, list(traffic.fetch(upstream.port, small)))
+    wanted = list(traffic.fetch(upstream.port, small))
+    for server in {id(server): server for server in servers.values()}.values():  # all of them, so that none is refused
+        parties.check_bodies(server, small, wanted)
     found: dict[str, list[tables.Row]] = {}
     for kind, rows in kinds.items():
         run.say(f"sidecar, {kind} answers")

@@ -51,8 +51,9 @@ NOTES = {
     ),
     "sidecar": (
         "nginx, Caddy and Envoy only pass on (nginx sets X-Forwarded-For and -Proto); guard serve, no-ai also decides.",
-        "The same 512 request heads again and again suit our memo of heads (4,096 entries) well. every head new: each "
-        "request and its answer carry a header value never seen before; listeners with cookies are nearer to that.",
+        "256 listeners with browsers and sessions of their own. Their 4,096 request heads again and again just fit our "
+        "memo of heads. every head new: each request and its answer carry a header value never seen before; listeners "
+        "with cookies are nearer to that.",
     ),
     "rules": (
         "decision: the rules alone, on evidence never seen. request never seen: the path is read, its class and "
@@ -492,6 +493,18 @@ def _sidecar(policy: str) -> Callable[[Place, str], Server]:
     return start
 
 
+def _sidecar_without_detection(place: Place, name: str) -> Server:
+    """`no-ai`, but for what looks at who asks."""
+    from guard.load import shipped_policy
+
+    policy = place.directory / "no-ai-without-detection.yaml"
+    head, separator, rest = shipped_policy("no-ai").read_text("utf-8").partition("\ndetection:\n")
+    if not separator:
+        raise BenchError("no-ai has no detection any more: it cannot be measured without")
+    policy.write_text(head + "\n" + rest.partition("\n\n")[2], "utf-8")
+    return _sidecar(str(policy))(place, name)
+
+
 def sidecar() -> dict[str, list[Party]]:
     """The rows of table 2 by kind of answer: small, segment, big. The same processes serve all three."""
     base = "nginx"
@@ -501,6 +514,9 @@ def sidecar() -> dict[str, list[Party]]:
     envoy = Party("envoy", "", "Envoy router", _envoy, base)
     empty = Party("ours-empty", "", "guard serve, no rules", _sidecar(str(HERE / "policy-empty.yaml")), base)
     no_ai = Party("ours", "", "guard serve, no-ai", _sidecar("no-ai"), base, refuses_ai=True)
+    plain = Party(
+        "ours-plain", "", "guard serve, no-ai without detection", _sidecar_without_detection, base, refuses_ai=True
+    )
     nginx_new = Party(
         "nginx-new", "", "nginx proxy_pass, every head new", nginx_tuned.start, new_heads=True, shares="nginx"
     )
@@ -508,9 +524,9 @@ def sidecar() -> dict[str, list[Party]]:
         "ours-new", "", "guard serve, no-ai, every head new", no_ai.start, "nginx-new", new_heads=True, shares="ours"
     )
     return {
-        "small": [nginx_tuned, caddy, envoy, empty, no_ai, nginx_new, ours_new],
-        "segment": [nginx_tuned, nginx_default, caddy, envoy, empty, no_ai],
-        "big": [nginx_tuned, nginx_default, caddy, envoy, empty, no_ai],
+        "small": [nginx_tuned, caddy, envoy, empty, plain, no_ai, nginx_new, ours_new],
+        "segment": [nginx_tuned, nginx_default, caddy, envoy, empty, plain, no_ai],
+        "big": [nginx_tuned, nginx_default, caddy, envoy, empty, plain, no_ai],
     }
 
 

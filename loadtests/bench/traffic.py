@@ -103,12 +103,30 @@ def prepare(paths: Sequence[str], *, clients: int = 0) -> list[Prepared]:
     return made
 
 
-def visits(*, clients: int = 256) -> list[Prepared]:
-    """What so many listeners ask, each with a browser, an address and a session of its own, mixed: a page with its
-    parts and calls, then playlists and segments. Headers as current browsers send them over HTTPS."""
+class Listener(NamedTuple):
+    """Somebody with a current browser over HTTPS, and the track that is listened to."""
+
+    hints: tuple[tuple[str, str], ...]
+    agent: tuple[str, str]
+    session: tuple[str, str]
+    address: tuple[str, str]
+    track: int
+
+    def asks(self, path: str, mode: str, dest: str, accept: str) -> Prepared:
+        document = dest == "document"
+        headers = [("Host", "music.example"), *self.hints, self.agent, ("Accept", accept)]
+        headers += [("Sec-Fetch-Site", "none" if document else "same-origin"), ("Sec-Fetch-Mode", mode)]
+        headers += [("Sec-Fetch-Dest", dest), ("Accept-Encoding", "gzip, deflate, br, zstd")]
+        headers += [("Accept-Language", "en-GB,en;q=0.9")]
+        headers += [] if document else [("Referer", "https://music.example/track/4711")]
+        return Prepared(path, (*headers, self.session, self.address))
+
+
+def listeners(count: int) -> list[Listener]:
+    """The same ones each time, each with a browser, an address and a session of its own."""
     chance = random.Random(20261130)
-    made: list[Prepared] = []
-    for client in range(clients):
+    made: list[Listener] = []
+    for client in range(count):
         version = 154 + client % 4
         firefox = client % 5 == 4
         agent = (
@@ -120,30 +138,32 @@ def visits(*, clients: int = 256) -> list[Prepared]:
         hints = () if firefox else (("sec-ch-ua", f'"Google Chrome";v="{version}", "Chromium";v="{version}"'),)
         session = ("Cookie", f"sid={chance.getrandbits(64):016x}")
         address = ("X-Forwarded-For", f"198.51.{client >> 8}.{client & 255}")
-
-        def ask(path: str, mode: str, dest: str, accept: str, common: tuple[tuple[str, str], ...]) -> None:
-            document = dest == "document"
-            headers = [("Host", "music.example"), *common[:-2], ("Accept", accept)]
-            headers += [("Sec-Fetch-Site", "none" if document else "same-origin"), ("Sec-Fetch-Mode", mode)]
-            headers += [("Sec-Fetch-Dest", dest), ("Accept-Encoding", "gzip, deflate, br, zstd")]
-            headers += [("Accept-Language", "en-GB,en;q=0.9")]
-            headers += [] if document else [("Referer", "https://music.example/track/4711")]
-            made.append(Prepared(path, (*headers, *common[-2:])))
-
-        common = (*hints, ("User-Agent", agent), session, address)
-        track = 4_700 + chance.randrange(200)
-        ask(f"/track/{track}", "navigate", "document", "text/html,*/*;q=0.8", common)
-        for part in ("app.css", "app.js"):
-            ask(f"/static/{part}", "no-cors", "style" if part.endswith("css") else "script", "*/*", common)
-        for cover in range(5):
-            ask(f"/img/cover/{track + cover}-300.jpg", "no-cors", "image", "image/avif,image/webp,*/*;q=0.8", common)
-        for call in ("me", f"tracks/{track}", f"stream/{track}", f"tracks/{track + 1}"):
-            ask(f"/api/v1/{call}", "cors", "empty", "*/*", common)
-        ask(f"/hls/{track}/index.m3u8", "cors", "empty", "*/*", common)
-        for segment in range(3):
-            ask(f"/hls/{track}/seg{segment:04d}.m4s", "cors", "empty", "*/*", common)
-    chance.shuffle(made)
+        made.append(Listener(hints, ("User-Agent", agent), session, address, 4_700 + chance.randrange(200)))
     return made
+
+
+def visits(*, clients: int = 256) -> list[Prepared]:
+    """What so many listeners ask, mixed: a page with its parts and calls, then playlists and segments."""
+    made: list[Prepared] = []
+    for one in listeners(clients):
+        track = one.track
+        made.append(one.asks(f"/track/{track}", "navigate", "document", "text/html,*/*;q=0.8"))
+        for part in ("app.css", "app.js"):
+            made.append(one.asks(f"/static/{part}", "no-cors", "style" if part.endswith("css") else "script", "*/*"))
+        for cover in range(5):
+            path = f"/img/cover/{track + cover}-300.jpg"
+            made.append(one.asks(path, "no-cors", "image", "image/avif,image/webp,*/*;q=0.8"))
+        for call in ("me", f"tracks/{track}", f"stream/{track}", f"tracks/{track + 1}"):
+            made.append(one.asks(f"/api/v1/{call}", "cors", "empty", "*/*"))
+        made.append(one.asks(f"/hls/{track}/index.m3u8", "cors", "empty", "*/*"))
+        made += [one.asks(f"/hls/{track}/seg{number:04d}.m4s", "cors", "empty", "*/*") for number in range(3)]
+    random.Random(1).shuffle(made)
+    return made
+
+
+def hearing(path: str, *, clients: int = 256) -> list[Prepared]:
+    """The same listeners, each asking for this piece of music."""
+    return [one.asks(path, "cors", "empty", "*/*") for one in listeners(clients)]
 
 
 def platform_paths(count: int) -> list[str]:
