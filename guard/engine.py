@@ -981,7 +981,9 @@ class Guard:
         """As `look`, where a glance is enough: the decision stands. None where it is not enough, or not known to be;
         then nothing was counted."""
         known = self.recognise(request, decision, fields)
-        return known.watching.glimpse(known, request.method == "HEAD") if known is not None else None
+        if known is None or not known.watching.glimpse(known):
+            return None
+        return known.watching.start(known, request.method == "HEAD")
 
     def watch(
         self,

@@ -302,18 +302,22 @@ class Watching:
             and known.who.epoch == self.lookout.epoch
         )
 
-    def glimpse(self, known: Recognised, head: bool) -> Watched | None:
-        """As `look`, of an ear that lives and where a glance is enough: nothing is held against it. None where it is
-        not enough; then nothing was counted."""
+    def glimpse(self, known: Recognised) -> bool:
+        """Is it an ear that lives and where a glance is enough? Then it is counted, and nothing is held against it.
+        False where it has to be looked at; then nothing was counted."""
         _, _, _, who, place, role = known
-        if self.names_works:
-            place = self.named(place)
-        if not self.lookout.glance(who.ear, place, role):
-            return None
+        if not self.lookout.glance(who.ear, self.named(place) if self.names_works else place, role):
+            return False
         if self._fresh >= 0:
             fresh, self._fresh = self._fresh, -1
             self.lookout.span_with(fresh)
-        return Watched(who, place, b"", begin(who.ear, place) if role in AUDIBLE else None, head)
+        return True
+
+    def start(self, known: Recognised, head: bool) -> Watched:
+        """What has to be told when the answer to a request is over for which a glimpse was enough; if it is music, it
+        is on its way now. `head` when nothing is sent but the head."""
+        who, place = known.who, self.named(known.place)
+        return Watched(who, place, b"", begin(who.ear, place) if known.role in AUDIBLE else None, head)
 
     def look(
         self,

@@ -27,7 +27,7 @@ from guard.proxy.heads import (
     write_statement,
 )
 from guard.replies import NO_STORE
-from guard.watching import AUDIBLE, HINTS, Told, Watched
+from guard.watching import AUDIBLE, HINTS, Recognised, Told, Watched
 
 if TYPE_CHECKING:
     from guard.proxy.client import ClientConnection
@@ -47,6 +47,7 @@ class Exchange:
     upstream: UpstreamConnection | None = None
     admission: Admission | None = None
     watched: Watched | None = None  # what is to be told of the answer when it is over
+    glimpsed: Recognised | None = None  # nothing has to be told of it, but for hints
     hints: dict[bytes, bytes] | None = None  # what the application tells with it
     taken: Decision | None = None  # what was asked of the limits, where one wants to know when it is over
     decision_id = ""
@@ -96,8 +97,12 @@ class Exchange:
             if known is None or not watching.knows(known, peer, decision):
                 fields = head.fields
                 known = head.recognised = guard.recognise(request, decision, fields)
-            self.watched = watching.glimpse(known, self.head_only) if known is not None else None
-            if self.watched is None:
+            if known is not None and watching.glimpse(known):
+                if known.role in AUDIBLE:
+                    self.watched = watching.start(known, self.head_only)
+                else:
+                    self.glimpsed = known
+            else:
                 told = Told(secure=watching.secure is None and self._is_secure(peer))
                 self.decision, self.watched = decision, _ = guard.look(request, decision, fields or head.fields, told)
         if decision.action == "allow":
@@ -385,7 +390,9 @@ class Exchange:
         self.done = True
         guard = self.guard
         watched = self.watched
-        if watched is not None:
+        if watched is None and self.hints and self.glimpsed is not None:
+            guard.hear(self.glimpsed.watching.start(self.glimpsed, self.head_only), self.status, 0, self.hints)
+        elif watched is not None:
             if watched.begun is not None and not self.hints and guard.watching is not None:
                 guard.watching.hear_song(watched, self.status, self.sent_bytes)
             elif self.hints or watched.place.role in AUDIBLE:

@@ -211,11 +211,11 @@ def measure_sidecar(run: Run) -> dict[str, list[tables.Row]]:
     run.stack.callback(upstream.stop)
     place = Place(run.directory, run.core, run.peers_python, upstream_port=upstream.port)
     servers = run.start(everybody, place)
-    small = traffic.visits()
+    small = traffic.visits(clients=64)
     requests = {
         "small": small,
-        "segment": traffic.hearing("/media/segment.m4s"),
-        "big": traffic.hearing("/media/big.flac"),
+        "segment": traffic.hearing("/media/segment.m4s", clients=64),
+        "big": traffic.hearing("/media/big.flac", clients=64),
     }
     run.say("16 requests of each kind through every proxy: same bytes as from the upstream?")
     for kind, rows in kinds.items():

@@ -51,9 +51,9 @@ NOTES = {
     ),
     "sidecar": (
         "nginx, Caddy and Envoy only pass on (nginx sets X-Forwarded-For and -Proto); guard serve, no-ai also decides.",
-        "256 listeners with browsers and sessions of their own. Their 4,096 request heads again and again just fit our "
-        "memo of heads. every head new: each request and its answer carry a header value never seen before; listeners "
-        "with cookies are nearer to that.",
+        "64 listeners with browsers and sessions of their own. Their 1,024 request heads again and again suit our memo "
+        "of heads (4,096 entries) well. every head new: each request and its answer carry a header value never seen "
+        "before, and the memo is full of such when the next turn begins; listeners with cookies are nearer to that.",
     ),
     "rules": (
         "decision: the rules alone, on evidence never seen. request never seen: the path is read, its class and "
