@@ -983,7 +983,7 @@ class Guard:
         known = self.recognise(request, decision, fields)
         if known is None or not known.watching.glimpse(known):
             return None
-        return known.watching.start(known, request.method == "HEAD")
+        return known.watching.start(known)
 
     def watch(
         self,

@@ -265,12 +265,8 @@ class Lookout:
                 if ear.left < 1:
                     return False
                 ear.left -= 1
-                serial, recent = place.serial, ear.recent
-                if serial not in recent:
-                    if recent and -NEAR <= serial - recent[0] <= NEAR:
-                        ear.left -= 3
-                    ear.recent = (serial, *recent[:3])
-                    self.meters.see(ear.key, NUMBERS, serial, now_s)
+                if place.serial not in ear.recent:
+                    self._number(ear, place.serial, now_s)
             return True
         if role == PLAYLIST:
             if ear.left < _WEIGHT[PLAYLIST] or place.public:
@@ -284,9 +280,19 @@ class Lookout:
             ear.left -= _WEIGHT[DOCUMENT]
             self._pages += 1.0
             self.meters.see(ear.key, ASKED, place.path.encode("utf-8", "replace"), now_s)
+            if place.serial >= 0 and place.serial not in ear.recent:
+                self._number(ear, place.serial, now_s)
             self._wait(now_s, (ear.key,), entrance=False, at_once=False)
             return True
         return False
+
+    def _number(self, ear: Ear, serial: int, now_s: float) -> None:
+        """Note an id that an ear asked for."""
+        recent = ear.recent
+        if recent and -NEAR <= serial - recent[0] <= NEAR:
+            ear.left -= 3
+        ear.recent = (serial, *recent[:3])
+        self.meters.see(ear.key, NUMBERS, serial, now_s)
 
     def watch(
         self, sight: Sight, key: bytes | None = None, home: bytes | None = None, ear: Ear | None = None

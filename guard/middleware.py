@@ -37,6 +37,7 @@ from guard.sights import Sight, Suspicion
 from guard.watch import PolicyFile, Swap, carry_on, files_of, succeed, tell
 from guard.watching import (
     ACCOUNT,
+    AHEAD,
     AUDIBLE,
     AUDIO_SECONDS,
     ENTITLEMENT,
@@ -108,7 +109,7 @@ class _Limited:
         return client.key
 
 
-Looked = tuple[Watching, Decision, Place, int, bool, Callable[[Ear, Place, int], bool]]
+Looked = tuple[Watching, Decision, Place, int, bool | None, Callable[[Ear, Place, int], bool]]
 """What each request of a known kind is held against where the policy looks at who asks; the role of the place, whether
 that is a document, and how to glance, which are the same each time."""
 
@@ -316,7 +317,11 @@ class GuardMiddleware:
                         who = known_as
                         if watching.names_works:
                             place = watching.named(place)
-                        if (get(b"sec-fetch-dest") == b"document") is not paged or not glance(who.ear, place, role):
+                        if (
+                            (get(b"sec-fetch-dest") == b"document") is not paged
+                            or (paged and not AHEAD.isdisjoint(fields))
+                            or not glance(who.ear, place, role)
+                        ):
                             found = watching.gaze(who, fields, scope, decision, place)
                             if found is not None:
                                 await self._suspect(scope, receive, send, looked, who, *found, fields)
@@ -484,7 +489,8 @@ class GuardMiddleware:
                         guard.count(decision)
                         return
                     role = place.role
-                    looked = (watching, decision, place, role, role == DOCUMENT, watching.lookout.glance)
+                    paged = role == DOCUMENT if request.method != "HEAD" else None  # then no glance is enough
+                    looked = (watching, decision, place, role, paged, watching.lookout.glance)
                 _remember(terms, scope, request, host, (*stated, limited, looked))
             await self.app(scope, receive, _stating(send, stated, scope.get(_HEARD)))
             guard.count(decision)

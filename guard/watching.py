@@ -51,6 +51,9 @@ HINTS = frozenset((ACCOUNT, ENTITLEMENT, AUDIO_SECONDS, WORK))
 SPOKEN = HINTS | {b"x-emby-authorization", b"x-emby-token"}
 """Headers of a request that have to be read before it is known whose it is."""
 
+AHEAD = frozenset((b"sec-purpose", b"purpose"))
+"""Headers by which a browser says that it loads ahead what nobody has asked for yet."""
+
 SESSIONS = (
     b"sid", b"session", b"sessionid", b"session_id", b"connect.sid", b"phpsessid", b"jsessionid", b"laravel_session",
     b"_session", b"_session_id", b"nd-session", b"__host-session", b"__secure-session", b"csrftoken", b"auth_token",
@@ -279,7 +282,7 @@ class Watching:
         target, forwarded = request.target, request.forwarded
         if not self.hurries or len(forwarded) > 1 or b"%" in target or b"//" in target:
             return None
-        if decision.identity is Identity.VERIFIED or decision.rule == TRAP:
+        if decision.identity is Identity.VERIFIED or decision.rule == TRAP or request.method == "HEAD":
             return None
         hop = forwarded[0] if forwarded else None
         get = fields.get
@@ -289,7 +292,10 @@ class Watching:
             if who is None:
                 return None
         place = self.place(request, decision.route_class)
-        if place.signed or (get(b"sec-fetch-dest") == b"document") is not (place.role == DOCUMENT):
+        paged = place.role == DOCUMENT
+        if place.signed or (get(b"sec-fetch-dest") == b"document") is not paged:
+            return None
+        if paged and not AHEAD.isdisjoint(fields):
             return None
         return Recognised(self, request.peer, decision, who, place, place.role)
 
@@ -313,11 +319,11 @@ class Watching:
             self.lookout.span_with(fresh)
         return True
 
-    def start(self, known: Recognised, head: bool) -> Watched:
+    def start(self, known: Recognised) -> Watched:
         """What has to be told when the answer to a request is over for which a glimpse was enough; if it is music, it
-        is on its way now. `head` when nothing is sent but the head."""
+        is on its way now."""
         who, place = known.who, self.named(known.place)
-        return Watched(who, place, b"", begin(who.ear, place) if known.role in AUDIBLE else None, head)
+        return Watched(who, place, b"", begin(who.ear, place) if known.role in AUDIBLE else None)
 
     def look(
         self,

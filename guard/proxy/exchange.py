@@ -99,7 +99,7 @@ class Exchange:
                 known = head.recognised = guard.recognise(request, decision, fields)
             if known is not None and watching.glimpse(known):
                 if known.role in AUDIBLE:
-                    self.watched = watching.start(known, self.head_only)
+                    self.watched = watching.start(known)
                 else:
                     self.glimpsed = known
             else:
@@ -391,7 +391,7 @@ class Exchange:
         guard = self.guard
         watched = self.watched
         if watched is None and self.hints and self.glimpsed is not None:
-            guard.hear(self.glimpsed.watching.start(self.glimpsed, self.head_only), self.status, 0, self.hints)
+            guard.hear(self.glimpsed.watching.start(self.glimpsed), self.status, 0, self.hints)
         elif watched is not None:
             if watched.begun is not None and not self.hints and guard.watching is not None:
                 guard.watching.hear_song(watched, self.status, self.sent_bytes)
