@@ -80,18 +80,31 @@ class Twin:
 @given(st.integers(0, 2**32), st.integers(20, 160))
 def test_a_glance_counts_what_a_look_counts(seed: int, requests: int) -> None:
     chance, twin = Random(seed), Twin()
-    quick = 0
     for path in ("/track/5000", "/static/app.css"):
         twin.ask(path, fields_of(path))
     for _ in range(requests):
         path = chance.choice(list(KINDS)).format(5_000 + chance.randrange(12) * 977)
-        quick += twin.ask(path, fields_of(path))
+        twin.ask(path, fields_of(path))
         twin.later(chance.choice((0.1, 0.5, 4.0)))
     twin.later(30)
     for site in (twin.quick, twin.full):  # what waits is settled by the next request that is looked at
         site.ask("/api/me", fields_of("/api/tracks/1"), HOME, method="HEAD")
-    assert quick > requests / 3
     assert twin.numbers(twin.quick) == pytest.approx(twin.numbers(twin.full), rel=0.05, abs=0.3)
+
+
+def test_most_of_what_a_listener_asks_gets_by_with_a_glance() -> None:
+    twin = Twin()
+    glanced: list[bool] = []
+    for track in range(5_000, 25_000, 1_000):
+        page = [f"/track/{track}", "/static/app.css", *[f"/img/{track + cover}.jpg" for cover in range(5)]]
+        for path in (*page, f"/api/tracks/{track}", f"/api/stream/{track}", f"/hls/{track}/index.m3u8"):
+            glanced.append(twin.ask(path, fields_of(path)))
+            twin.later(0.05)
+        for number in range(8):
+            path = f"/hls/{track}/seg{number}.m4s"
+            glanced.append(twin.ask(path, fields_of(path)))
+            twin.later(6.0)
+    assert sum(glanced) > 0.75 * len(glanced)
 
 
 @pytest.mark.parametrize(
