@@ -812,10 +812,6 @@ class Lookout:
         ear = self._ears.get(key)
         return ear is not None and now_s - ear.kept_s < DENIED_S
 
-    def begin(self, key: bytes, place: Place) -> Begun | None:
-        """An answer with music is being sent to an ear; hand what this gives to `end`."""
-        return begin(self.ear(key), place)
-
     def lanes(self, ear: bytes, work: str) -> tuple[int, int]:
         """How many different files or segments are being sent to an ear at once; and how many segments of this work."""
         known = self._ears.get(ear)
@@ -884,7 +880,7 @@ class Lookout:
 
 
 def begin(ear: Ear, place: Place) -> Begun | None:
-    """As `Lookout.begin`, of an ear that is at hand."""
+    """An answer with music is being sent to an ear; hand what this gives to `end`."""
     flying = ear.flying
     if flying is None:
         flying = ear.flying = {}

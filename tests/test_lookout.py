@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from guard import Request, detectors
 from guard.load import read_policy
-from guard.lookout import LONGEST_S, MAX_IN_FLIGHT, MAX_WAITING
+from guard.lookout import LONGEST_S, MAX_IN_FLIGHT, MAX_WAITING, begin
 from guard.memo import Memo
 from guard.model import UNKNOWN_AGENT, Client, Decision, Identity
 from guard.places import read_place
@@ -780,7 +780,7 @@ def test_what_waits_or_is_on_its_way_is_bounded() -> None:
     place = read_place("/media/1.mp3", "", "media", "GET")
     for number in range(25_000):
         site.lookout._wait(0.0, (b"k%d" % number,), False, at_once=False)
-        site.lookout.begin(b"k%d" % number, place)
+        begin(site.lookout.ear(b"k%d" % number), place)
     assert len(site.lookout._waiting) == MAX_WAITING
     site.later(10).ask("/track/1", PYTHON)
     assert len(site.lookout._waiting) == 0
